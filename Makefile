@@ -1,0 +1,33 @@
+# The two commands a newcomer needs are `make demo` and `make test`; both set everything up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install demo test check clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $(STAMP)
+
+install: $(STAMP)  ## create .venv with everything that development needs
+
+demo: $(STAMP)  ## train privately over three organizations, on this machine, in minutes
+	rm -rf runs/demo
+	$(BIN)/fedpeft simulate simulations/quickstart.toml --out runs/demo
+	$(BIN)/fedpeft ledger verify runs/demo/ledger
+
+test: $(STAMP)  ## the whole test suite
+	$(BIN)/python -m pytest
+
+check: $(STAMP)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:  ## remove the environment and the demo's files
+	rm -rf $(VENV) runs/demo

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The keys of a run's TOML, section by section, with their bounds and defaults.
+
+This module imports no tensor library, so that checking a configuration, printing its JSON Schema and
+completing a command line stay instant. ``fedpeft.config`` composes the sections and checks what spans
+several of them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class Section(BaseModel):
+    """A table of the TOML: unknown keys are errors, values are not converted, nothing changes later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+class ModelSettings(Section):
+    """The frozen backbone."""
+
+    backbone: str = "smollm2-135m-instruct"
+    """A hub id, a local directory, a GGUF file, or `smollm2-135m-instruct` (the default, which comes
+    from the package registry)."""
+    revision: str | None = None
+    """Revision of a hub id."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the frozen weights; norms, sums and noise are float32 or better whatever this says."""
+    device: str = "auto"
+    """`auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, ..."""
+
+
+class AdapterSettings(Section):
+    """The trainable low-rank subspace."""
+
+    kind: str = "ffa"
+    """`ffa`: A orthonormal, frozen, made from the public seed; only B is trained."""
+    rank: Annotated[int, Field(ge=1, le=1024)] = 8
+    layers: Literal["all"] | list[int] = "all"
+    """Blocks to train; negative numbers count from the top block."""
+    modules: Literal["all-linear"] | list[str] = "all-linear"
+    """Linear modules to train in each chosen block, by the last part of their name."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Public seed of A. It is not a secret and needs no entropy."""
+
+
+class DataSettings(Section):
+    """Where the records are and how a record becomes text."""
+
+    source: Literal["docstrings", "jsonl"] = "docstrings"
+    """`docstrings`: of installed packages, a public demonstration. `jsonl`: a file for each site."""
+    root: Path | None = None
+    """Folder that relative site paths start from; default: the folder of the TOML."""
+    instruction: str = "instruction"
+    """Column of the instruction."""
+    response: str = "response"
+    """Column of the response."""
+    task: str | None = None
+    """Column of the task, which names the group that ranking distractors come from."""
+    id: str | None = None
+    """Column of the record's id; default: its line number."""
+    max_length: Annotated[int, Field(ge=8)] = 256
+    """Tokens of a record, the chat template included; longer responses are cut."""
+    held_out: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the units kept for evaluation, by a keyed hash of the unit."""
+    system_prompt: bool = False
+    """Keep the default system prompt that a backbone's chat template inserts."""
+
+
+class SiteSettings(Section):
+    """One organization."""
+
+    name: Name
+    path: Path | None = None
+    """Its jsonl file (source `jsonl`)."""
+    package: str | None = None
+    """Its installed package (source `docstrings`)."""
+    declared_units: Count | None = None
+    """The public number of units. Nothing that leaves the site depends on the true number."""
+    epsilon: Positive | None = None
+    """Its own bound, below the run's."""
+
+
+class PrivacySettings(Section):
+    """The guarantee and what it is made of."""
+
+    unit: str = "record"
+    """`record`, or the column whose values are protected whole (a patient, a document)."""
+    max_records_per_unit: Count = 16
+    """Records of one unit that train; a hash of the record chooses them."""
+    missing_unit: Literal["refuse", "record"] = "refuse"
+    """What becomes of a record without a unit: refused, or a unit of its own (the claim says so)."""
+    epsilon: Positive = 8.0
+    delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Default: 1 / declared_units^1.1 of the largest site."""
+    clipping: Literal["automatic", "flat"] = "automatic"
+    """`automatic`: z / (|z| + 0.01). `flat`: z * min(1, 1 / |z|)."""
+    clip_norm: Positive = 1.0
+    """Scale C of the whole vector before clipping."""
+    allocation: str = "uniform"
+    """How noise is shared among segments."""
+    crash_reserve: Annotated[int, Field(ge=0)] = 0
+    """Rounds of budget kept for charges that a crash makes uncertain."""
+
+
+class TrainingSettings(Section):
+    """The private step at a site."""
+
+    sampling_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Probability with which each unit enters a step, the same at every site."""
+    local_steps: Count = 1
+    """Private steps of a site in a round."""
+    learning_rate: Positive = 1.0
+    """Of the site's plain SGD on noised, clipped gradients."""
+    max_tokens: Count = 2048
+    """Padded tokens in a micro-batch: memory and speed, never the result."""
+
+
+class FederationSettings(Section):
+    """Rounds and what the coordinator does with releases."""
+
+    rounds: Count = 8
+    aggregation: str = "mean"
+    server_optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
+    server_learning_rate: Positive = 1.0
+    server_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of `momentum`, and beta1 of `adam`."""
+    lambda1: NonNegative = 0.0
+    """Decay of the adapter vector at the server, a round (the papers' lambda1 ||P(u)||^2)."""
+    min_sites: Count | None = None
+    """Fewer sites than this end the run with the model as it is; default: all."""
+    deadline_s: Positive = 3600.0
+    """Of a round."""
+
+
+class EvaluationSettings(Section):
+    """Ranking accuracy, token accuracy and perplexity, before and after."""
+
+    path: Path | None = None
+    """A public jsonl file with the columns of [data]; default: the held-out units of [data]."""
+    public: bool = False
+    """Declares the evaluation records public. Otherwise exact metrics are marked NOT PRIVATE."""
+    records: Annotated[int, Field(ge=0)] = 200
+    """Most records to evaluate, chosen by a hash; 0 evaluates nothing."""
+
+
+class RunSettings(Section):
+    """This machine and this run."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    """Makes a simulation reproducible and forfeits its guarantee."""
+    threads: Count | None = None
+    """CPU threads; default: all cores."""

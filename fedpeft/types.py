@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nouns that flow between the parts, and the one interface sites are known by.
+
+Shapes: ``d`` is the length of the flat adapter vector, ``S`` its number of segments.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+PROTOCOL_VERSION = 1
+"""Of the messages between coordinator and site; a site refuses any other."""
+
+FloatVector = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One contiguous piece of the flat adapter vector: what is trained in one module of one block.
+
+    Attributes:
+        name: full path of the module in the backbone, unique.
+        block: index of the transformer block it stands in; -1 outside the blocks.
+        module: the path inside the block, the same for all blocks (``self_attn.q_proj``).
+        shape: shape of the trained tensor; its row-major flattening fills the segment.
+        start: offset of the first element in the flat vector.
+    """
+
+    name: str
+    block: int
+    module: str
+    shape: tuple[int, ...]
+    start: int
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape))
+
+    @property
+    def stop(self) -> int:
+        """Offset one past the last element."""
+        return self.start + self.size
+
+    @property
+    def slice(self) -> slice:
+        """Where the segment lies in the flat vector."""
+        return slice(self.start, self.stop)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The segments of an adapter, in order and without gaps."""
+
+    segments: tuple[Segment, ...]
+
+    @property
+    def size(self) -> int:
+        """Length ``d`` of the flat vector: the number of trainable parameters."""
+        return self.segments[-1].stop if self.segments else 0
+
+    @property
+    def digest(self) -> str:
+        """A hash that two parties compare before they add vectors."""
+        text = "\n".join(f"{s.name} {s.shape} {s.start}" for s in self.segments)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacyEvent:
+    """What one or several identical private releases cost, as the mechanism that made them reports it.
+
+    Attributes:
+        kind: ``"poisson-gaussian"`` (Poisson-sampled units, L2 sensitivity 1, adding or removing one) or
+            ``"gaussian"`` (every unit, ``sampling_rate`` 1).
+        noise_multiplier: standard deviation of the noise over the L2 sensitivity.
+        sampling_rate: probability with which each unit enters a step.
+        steps: how many such steps.
+        unit: what one unit is: ``"record"`` or the name of a column.
+    """
+
+    kind: str
+    noise_multiplier: float
+    sampling_rate: float
+    steps: int
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class SiteFacts:
+    """Public facts of a site, all of them constants of its policy.
+
+    Attributes:
+        epsilon: the most that one run may spend there.
+        delta: fixed for the life of the policy.
+        ledger_head: hash of the newest ledger row, which the coordinator echoes.
+    """
+
+    name: str
+    declared_units: int
+    unit: str
+    epsilon: float
+    delta: float
+    ledger_head: str
+    protocol: int = PROTOCOL_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A run as a site commits to it, whole, before its first step.
+
+    ``steps`` counts private steps over all rounds, a reserve for crashes included.
+    """
+
+    run_id: str
+    noise_multiplier: float
+    sampling_rate: float
+    steps: int
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRequest:
+    """One round asked of one site.
+
+    Attributes:
+        request_id: the same when the request is repeated; bound to the hash of its whole content.
+        round_number: counts from 1.
+        local_steps: private steps from ``adapter``; what leaves is the difference they made.
+        learning_rate: of the site's plain SGD on released gradients.
+        scales: ``(S,)`` the scale b_s of each segment, finite and positive.
+        clipping: ``"automatic"`` or ``"flat"``.
+        layout_digest: of the adapter both sides must have built.
+        adapter: ``(d,)`` float32, the state to start from.
+        ledger_head: the newest head of this site's ledger that the coordinator has seen.
+    """
+
+    run_id: str
+    request_id: str
+    round_number: int
+    local_steps: int
+    learning_rate: float
+    noise_multiplier: float
+    sampling_rate: float
+    scales: tuple[float, ...]
+    clipping: str
+    layout_digest: str
+    adapter: FloatVector
+    ledger_head: str
+    protocol: int = PROTOCOL_VERSION
+
+    def digest(self) -> str:
+        """Hash of the whole content but the echoed head, which differs between honest repetitions."""
+        parts = (
+            self.run_id, self.request_id, self.round_number, self.local_steps, self.learning_rate,
+            self.noise_multiplier, self.sampling_rate, self.scales, self.clipping, self.layout_digest,
+            self.protocol,
+        )  # fmt: skip
+        digest = hashlib.sha256(repr(parts).encode())
+        digest.update(np.ascontiguousarray(self.adapter, dtype="<f4").tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateUpdate:
+    """What leaves a site after a round: a noised difference of adapter vectors and what it cost.
+
+    Made by ``fedpeft.site`` from what the mechanism released; the only training result that has a
+    serializer.
+
+    Attributes:
+        values: ``(d,)`` float32.
+        event: the steps behind it, with the multiplier the mechanism really used.
+        ledger_head: of the site's ledger, which already holds the event.
+    """
+
+    request_id: str
+    values: FloatVector
+    event: PrivacyEvent
+    ledger_head: str
+
+
+class RefusalCode(enum.StrEnum):
+    """Why a site does not serve a request; a function of the request, the policy and the ledger only."""
+
+    BUDGET = "budget"  # the privacy budget would be exceeded
+    POLICY = "policy"  # the organization's policy does not allow it
+    EXPIRED = "expired"  # the policy's date has passed
+    PROTOCOL = "protocol"  # another protocol version
+    MALFORMED = "malformed"  # a field is out of its range or of the wrong shape
+    REPLAY = "replay"  # the request id is known with another content
+    ROLLBACK = "rollback"  # the ledger is older than the head that was echoed
+    UNAVAILABLE = "unavailable"  # anything else; the reason is in the site's own log
+
+
+Answer = PrivateUpdate | RefusalCode
+
+
+class Transport(Protocol):
+    """How the round loop reaches sites. A site missing from an answer did not reply in time."""
+
+    def describe(self, num_sites: int, deadline_s: float) -> Mapping[str, SiteFacts]:
+        """Wait until ``num_sites`` sites are connected or the deadline passes; ask each for its facts."""
+        ...
+
+    def commit(self, schedules: Mapping[str, Schedule], deadline_s: float) -> Mapping[str, RefusalCode | None]:
+        """Ask each site to commit the whole run; ``None`` is consent."""
+        ...
+
+    def train(self, requests: Mapping[str, TrainRequest], deadline_s: float) -> Mapping[str, Answer]:
+        """One round."""
+        ...
+
+
+JsonDict = dict[str, Any]
