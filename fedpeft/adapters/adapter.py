@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The adapter of a run: attached to one frozen backbone, seen from outside as one flat vector."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fedpeft.adapters.base import AdaptedLinear, AdapterKind
+from fedpeft.adapters.sink import GradientSink
+from fedpeft.adapters.targets import Target, find_targets, layout_of
+from fedpeft.settings import AdapterSettings
+from fedpeft.types import FloatVector, Layout
+
+
+class Adapter:
+    """Low-rank updates of chosen linear modules.
+
+    One adapter serves any number of sites: what differs between them is the vector that is loaded, never
+    the backbone.
+
+    Attributes:
+        layout: the segments of the flat vector, ``d`` elements in all.
+        targets: the modules that carry them.
+    """
+
+    def __init__(self, model: nn.Module, settings: AdapterSettings) -> None:
+        """Attach to ``model`` in place; the update is zero at first.
+
+        Raises:
+            BackboneError: the settings name blocks or modules that are not there.
+        """
+        kind = find_kind(settings.kind)
+        self.model = model
+        self.settings = settings
+        self.targets = find_targets(model, settings)
+        self.layout: Layout = layout_of(self.targets, kind, settings.rank)
+        self.modules = [self._attach(target, kind) for target in self.targets]
+        self._trained: list[Tensor] = []
+        for module in self.modules:
+            tensors = module.trained()
+            module.keys = tuple(range(len(self._trained), len(self._trained) + len(tensors)))
+            self._trained.extend(tensors)
+
+    def _attach(self, target: Target, kind: AdapterKind) -> AdaptedLinear:
+        parent_path, _, name = target.path.rpartition(".")
+        parent = self.model.get_submodule(parent_path)
+        digest = hashlib.sha256(f"{self.settings.seed}/{target.path}".encode()).digest()
+        random = np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "big")))
+        adapted = kind.attach(getattr(parent, name), self.settings.rank, random)
+        setattr(parent, name, adapted)
+        return adapted
+
+    @property
+    def device(self) -> torch.device:
+        """Where the trained tensors are."""
+        return self._trained[0].device
+
+    def zeros(self) -> FloatVector:
+        """The ``(d,)`` vector of an update that changes nothing."""
+        return np.zeros(self.layout.size, dtype=np.float32)
+
+    def load(self, values: np.ndarray) -> None:
+        """Put a ``(d,)`` vector into the modules.
+
+        Raises:
+            ValueError: another length.
+        """
+        if values.shape != (self.layout.size,):
+            raise ValueError(f"adapter vector: shape {values.shape}, expected ({self.layout.size},)")
+        flat = torch.from_numpy(np.array(values)).to(self.device)  # a copy: the caller's may be read-only
+        with torch.no_grad():
+            for tensor, segment in zip(self._trained, self.layout.segments, strict=True):
+                tensor.copy_(flat[segment.slice].view(segment.shape))
+
+    @contextmanager
+    def recording(self) -> Iterator[GradientSink]:
+        """Within the context, backward passes leave per-example gradients, by index of the segment."""
+        sink = GradientSink()
+        for module in self.modules:
+            module.sink = sink
+        try:
+            yield sink
+        finally:
+            for module in self.modules:
+                module.sink = None
+
+    def detach(self) -> None:
+        """Give the backbone its own modules back."""
+        for target, module in zip(self.targets, self.modules, strict=True):
+            parent_path, _, name = target.path.rpartition(".")
+            setattr(self.model.get_submodule(parent_path), name, module.base)
+
+
+def find_kind(name: str) -> AdapterKind:
+    """The adapter kind in the module of that name."""
+    module = importlib.import_module(f"fedpeft.adapters.{name.replace('-', '_')}")
+    kind: AdapterKind = module.Kind()
+    return kind
+
+
+def plan_layout(model: nn.Module, settings: AdapterSettings) -> Layout:
+    """The layout an adapter would have, without attaching one; a meta-device model will do."""
+    return layout_of(find_targets(model, settings), find_kind(settings.kind), settings.rank)

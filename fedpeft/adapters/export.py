@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The adapter as a folder that the peft library loads: the only place that knows peft's format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, TaskType
+from safetensors.torch import save_file
+from transformers.pytorch_utils import Conv1D
+
+from fedpeft.adapters.adapter import Adapter
+
+
+def export_peft(adapter: Adapter, folder: Path, backbone: str) -> None:
+    """Write what is loaded in ``adapter`` so that ``PeftModel.from_pretrained`` gives the same logits.
+
+    Args:
+        adapter: with the vector to export loaded.
+        folder: made if absent.
+        backbone: name or path of the backbone, for the adapter's own record of it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors: dict[str, torch.Tensor] = {}
+    rank = max(module.factors()[1].shape[0] for module in adapter.modules)
+    for target, module in zip(adapter.targets, adapter.modules, strict=True):
+        b, a = (factor.detach().float().cpu() for factor in module.factors())
+        padding = rank - a.shape[0]  # peft wants one rank; rows of zeros change nothing
+        key = f"base_model.model.{target.path}"
+        tensors[f"{key}.lora_A.weight"] = torch.nn.functional.pad(a, (0, 0, 0, padding)).contiguous()
+        tensors[f"{key}.lora_B.weight"] = torch.nn.functional.pad(b, (0, padding)).contiguous()
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        base_model_name_or_path=backbone,
+        r=rank,
+        lora_alpha=rank,  # scale 1: the update is B A
+        lora_dropout=0.0,
+        target_modules=[target.path for target in adapter.targets],
+        fan_in_fan_out=isinstance(adapter.modules[0].base, Conv1D),
+        inference_mode=True,
+    ).save_pretrained(str(folder))

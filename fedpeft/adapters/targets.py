@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which linear modules of a backbone are trained, and where each lies in the flat vector."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from fedpeft.adapters.base import AdapterKind, features
+from fedpeft.errors import BackboneError
+from fedpeft.settings import AdapterSettings
+from fedpeft.types import Layout, Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A linear module to train.
+
+    Attributes:
+        path: its full name in the backbone.
+        block: index of its transformer block.
+        module: its path inside the block.
+    """
+
+    path: str
+    block: int
+    module: str
+    out_features: int
+    in_features: int
+
+
+def find_targets(model: nn.Module, settings: AdapterSettings) -> tuple[Target, ...]:
+    """The modules that ``settings`` name, in the order of the backbone.
+
+    Works on a model whose weights are on the meta device too.
+
+    Raises:
+        BackboneError: blocks that do not exist, names that match nothing, mixture experts.
+    """
+    prefix, blocks = _blocks(model)
+    chosen = _chosen_blocks(settings, len(blocks))
+    linears = [target for index in chosen for target in _linears(f"{prefix}.{index}", index, blocks[index])]
+    if settings.modules == "all-linear":
+        _refuse_experts(blocks[chosen[0]])
+        return tuple(linears)
+    names = sorted({target.module for target in linears})
+    for wanted in settings.modules:
+        if not any(_matches(wanted, name) for name in names):
+            near = difflib.get_close_matches(wanted, [name.rsplit(".", 1)[-1] for name in names], n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise BackboneError(
+                f"adapter.modules: {wanted!r} matches no linear module; there are {', '.join(names)}{hint}"
+            )
+    wanted_names = settings.modules
+    return tuple(t for t in linears if any(_matches(wanted, t.module) for wanted in wanted_names))
+
+
+def layout_of(targets: tuple[Target, ...], kind: AdapterKind, rank: int) -> Layout:
+    """The flat vector of an adapter: one segment for each trained tensor of each target, no gaps."""
+    segments: list[Segment] = []
+    start = 0
+    for target in targets:
+        shapes = kind.shapes(target.out_features, target.in_features, rank)
+        for name, shape in shapes.items():
+            suffix = "" if len(shapes) == 1 else f".{name}"
+            segment = Segment(target.path + suffix, target.block, target.module + suffix, shape, start)
+            segments.append(segment)
+            start = segment.stop
+    return Layout(tuple(segments))
+
+
+def _blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    """The list of transformer blocks: the one whose length the configuration states."""
+    config = model.config
+    num_blocks = getattr(config, "num_hidden_layers", None)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == num_blocks:
+            return name, module
+    raise BackboneError(
+        f"model.backbone: {type(model).__name__} has no list of {num_blocks} blocks; "
+        "use a decoder-only transformer of the transformers library"
+    )
+
+
+def _chosen_blocks(settings: AdapterSettings, num_blocks: int) -> list[int]:
+    if settings.layers == "all":
+        return list(range(num_blocks))
+    outside = [layer for layer in settings.layers if not -num_blocks <= layer < num_blocks]
+    if outside or not settings.layers:
+        raise BackboneError(
+            f"adapter.layers: {outside or settings.layers} names no block; the backbone has blocks "
+            f"0 to {num_blocks - 1} (or -{num_blocks} to -1 from the top)"
+        )
+    return sorted({layer % num_blocks for layer in settings.layers})
+
+
+def _linears(path: str, index: int, block: nn.Module) -> Iterator[Target]:
+    for name, module in block.named_modules():
+        if isinstance(module, nn.Linear | Conv1D):
+            yield Target(f"{path}.{name}", index, name, *features(module))
+
+
+def _refuse_experts(block: nn.Module) -> None:
+    """Experts keep their weights in three-dimensional tensors and would be left out without a word."""
+    for name, parameter in block.named_parameters():
+        if parameter.dim() > 2:
+            raise BackboneError(
+                f"adapter.modules: {name} holds mixture experts, which cannot be trained privately here "
+                'and would be skipped; name the modules to train instead of "all-linear"'
+            )
+
+
+def _matches(wanted: str, name: str) -> bool:
+    return name == wanted or name.endswith(f".{wanted}")
