@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one private step: scale, clip, sum, noise, unscale, and the event that pays for it.
+
+::
+
+    z_i   = D^-1 g_i                      for each unit, over the whole vector; D = diag(b_s)
+    R     = sum_i clip(z_i) + sigma N(0, I)
+    g_hat = D R / expected_batch          the public expected size, never the actual one
+
+Whatever D is, as long as it was fixed before the step, R has sensitivity 1, so the step is exactly one
+Poisson-sampled Gaussian release with multiplier sigma. Scaling, clipping and noise meet here and nowhere
+else; the event is computed from what was really drawn. The proof stands in ``docs/privacy.md``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fedpeft.errors import MechanismError
+from fedpeft.privacy.clipping import SENSITIVITY, clip_factors
+from fedpeft.privacy.noise import standard_normal
+from fedpeft.privacy.randomness import KeyedStream
+from fedpeft.types import Layout, PrivacyEvent
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Released(Generic[T_co]):
+    """A value that was released under differential privacy, with its event. Only mechanisms make one."""
+
+    value: T_co
+    event: PrivacyEvent
+
+
+def combine(parts: Sequence[Released[object]], value: T_co) -> Released[T_co]:
+    """``value``, computed from ``parts`` alone, with the event of all of them.
+
+    Raises:
+        MechanismError: no part, or parts whose steps are not identical.
+    """
+    kinds = {(p.event.kind, p.event.noise_multiplier, p.event.sampling_rate, p.event.unit) for p in parts}
+    if len(kinds) != 1:
+        raise MechanismError(f"combine: {len(kinds)} different kinds of steps; one event covers one kind")
+    (kind, noise_multiplier, sampling_rate, unit) = kinds.pop()
+    steps = sum(p.event.steps for p in parts)
+    return Released(value, PrivacyEvent(kind, noise_multiplier, sampling_rate, steps, unit))
+
+
+class PoissonGaussianSum:
+    """One release of the noised sum of clipped unit gradients.
+
+    Feed it the gradients of the sampled units, in any number of parts, then ``release`` once. With no
+    unit at all the release is noise like any other.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        scales: Sequence[float],
+        clipping: str,
+        noise_multiplier: float,
+        sampling_rate: float,
+        expected_batch: float,
+        unit: str,
+    ) -> None:
+        """Fix everything the release depends on before any private number is seen.
+
+        Args:
+            layout: of the ``(d,)`` vector, S segments.
+            scales: ``(S,)`` b_s, finite and positive; a function of releases and public facts only.
+            clipping: ``"automatic"`` or ``"flat"``.
+            noise_multiplier: standard deviation of the noise over the sensitivity of the sum.
+            sampling_rate: probability with which each unit was sampled.
+            expected_batch: public divisor, sampling rate times *declared* units.
+            unit: name of the privacy unit, for the event.
+
+        Raises:
+            MechanismError: a number out of its range, or too few scales.
+        """
+        if len(scales) != len(layout.segments) or not all(math.isfinite(b) and b > 0 for b in scales):
+            raise MechanismError(
+                f"scales: need {len(layout.segments)} finite positive numbers, one a segment; got {scales!r:.200}"
+            )
+        for name, value in (("noise_multiplier", noise_multiplier), ("expected_batch", expected_batch)):
+            if not (math.isfinite(value) and value > 0):
+                raise MechanismError(f"{name}: {value!r} must be finite and positive")
+        if not 0 < sampling_rate <= 1:
+            raise MechanismError(f"sampling_rate: {sampling_rate!r} must be in (0, 1]")
+        self._layout = layout
+        self._scales = tuple(float(b) for b in scales)
+        self._clipping = clipping
+        self._noise_stddev = float(noise_multiplier) * SENSITIVITY
+        self._sampling_rate = sampling_rate
+        self._expected_batch = expected_batch
+        self._unit = unit
+        self._sum: npt.NDArray[np.float64] | None = np.zeros(layout.size)
+
+    def add(self, unit_gradients: Sequence[Tensor]) -> None:
+        """Clip and add whole units.
+
+        Args:
+            unit_gradients: for each segment ``(n, *shape)``; row i of all segments is unit i. A unit with
+                a number that is not finite adds exactly zero.
+
+        Raises:
+            MechanismError: after ``release``, or another shape than the layout's.
+        """
+        total = self._open()
+        self._check_shapes(unit_gradients)
+        factors = clip_factors(unit_gradients, self._scales, self._clipping)
+        dropped = factors == 0
+        any_dropped = bool(dropped.any())
+        for segment, scale, gradient in zip(
+            self._layout.segments, self._scales, unit_gradients, strict=True
+        ):
+            rows = gradient.flatten(1)
+            if any_dropped:  # zero times NaN is NaN: mask before the sum
+                rows = rows.masked_fill(dropped[:, None], 0.0)
+            weights = (factors / scale).to(torch.promote_types(rows.dtype, torch.float32))
+            total[segment.slice] += (weights @ rows.to(weights.dtype)).double().cpu().numpy()
+
+    def release(self, stream: KeyedStream) -> Released[npt.NDArray[np.float64]]:
+        """Add the noise and divide: the ``(d,)`` estimate of the mean clipped gradient, and its event.
+
+        Raises:
+            MechanismError: called twice.
+        """
+        total = self._open()
+        self._sum = None
+        noised = total + self._noise_stddev * standard_normal(stream, total.size)
+        for segment, scale in zip(self._layout.segments, self._scales, strict=True):
+            noised[segment.slice] *= scale
+        event = PrivacyEvent(
+            kind="poisson-gaussian",
+            noise_multiplier=self._noise_stddev / SENSITIVITY,
+            sampling_rate=self._sampling_rate,
+            steps=1,
+            unit=self._unit,
+        )
+        return Released(noised / self._expected_batch, event)
+
+    def _open(self) -> npt.NDArray[np.float64]:
+        if self._sum is None:
+            raise MechanismError("this release was made already; every step needs a mechanism of its own")
+        return self._sum
+
+    def _check_shapes(self, unit_gradients: Sequence[Tensor]) -> None:
+        shapes = [tuple(g.shape[1:]) for g in unit_gradients]
+        if shapes != [s.shape for s in self._layout.segments]:
+            raise MechanismError(f"unit gradients: shapes {shapes!r:.200} are not those of the layout")

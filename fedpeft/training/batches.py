@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Micro-batches of whole units under a token budget.
+
+Units are sorted by length, so that little is padded. How units are grouped changes memory and speed, and
+the sums by rounding only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedpeft.data.prompts import Example
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Examples that go through the model together; ``unit_of[i]`` is the unit of example i."""
+
+    examples: tuple[Example, ...]
+    unit_of: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UnitBatch:
+    """Whole units; several chunks only where one unit alone exceeds the token budget."""
+
+    chunks: tuple[Chunk, ...]
+    num_units: int
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens without padding."""
+        return sum(example.ids.size for chunk in self.chunks for example in chunk.examples)
+
+
+@dataclass(frozen=True, slots=True)
+class Tensors:
+    """A chunk as the model takes it.
+
+    Attributes:
+        input_ids: ``(n, T)`` int64, padded on the right.
+        rows: ``(R,)`` positions in the flattened ``(n * T)`` grid that predict a response token.
+        targets: ``(R,)`` the tokens they predict.
+        weights: ``(R,)`` float32, one over the number of response tokens of the row's example.
+    """
+
+    input_ids: Tensor
+    rows: Tensor
+    targets: Tensor
+    weights: Tensor
+
+
+def plan_batches(units: Sequence[tuple[Example, ...]], max_tokens: int) -> Iterator[UnitBatch]:
+    """Group units into micro-batches of at most ``max_tokens`` padded tokens each.
+
+    A single example longer than ``max_tokens`` makes a batch of its own.
+    """
+    pending: list[tuple[Example, ...]] = []
+    for unit in sorted(units, key=_longest):
+        count = sum(map(len, pending)) + len(unit)
+        if pending and count * _longest(unit) > max_tokens:
+            yield _one_chunk(pending)
+            pending = []
+        if not pending and len(unit) * _longest(unit) > max_tokens:
+            yield _split_unit(unit, max_tokens)
+        else:
+            pending.append(unit)
+    if pending:
+        yield _one_chunk(pending)
+
+
+def to_tensors(examples: Sequence[Example], device: torch.device) -> Tensors:
+    """Pad ``examples`` on the right and find the rows whose loss counts.
+
+    Padding needs no mask: under causal attention no real token sees what stands to its right.
+    """
+    width = max(example.ids.size for example in examples)
+    ids = np.zeros((len(examples), width), dtype=np.int64)
+    rows, targets, weights = [], [], []
+    for i, example in enumerate(examples):
+        ids[i, : example.ids.size] = example.ids
+        response = np.arange(example.num_prompt, example.ids.size)
+        rows.append(i * width + response - 1)
+        targets.append(example.ids[response].astype(np.int64))
+        weights.append(np.full(response.size, 1.0 / max(1, response.size), dtype=np.float32))
+    arrays = (ids, np.concatenate(rows), np.concatenate(targets), np.concatenate(weights))
+    return Tensors(*(_to(array, device) for array in arrays))
+
+
+def _to(array: np.ndarray, device: torch.device) -> Tensor:
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def _longest(unit: tuple[Example, ...]) -> int:
+    return max(example.ids.size for example in unit)
+
+
+def _one_chunk(units: Sequence[tuple[Example, ...]]) -> UnitBatch:
+    examples = tuple(example for unit in units for example in unit)
+    unit_of = tuple(i for i, unit in enumerate(units) for _ in unit)
+    return UnitBatch((Chunk(examples, unit_of),), len(units))
+
+
+def _split_unit(unit: tuple[Example, ...], max_tokens: int) -> UnitBatch:
+    size = max(1, max_tokens // _longest(unit))
+    parts = [unit[start : start + size] for start in range(0, len(unit), size)]
+    return UnitBatch(tuple(Chunk(part, (0,) * len(part)) for part in parts), 1)

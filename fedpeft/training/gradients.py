@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exact gradients of each unit, from one forward and one backward pass over many.
+
+The loss of an example is the mean over *its own* response tokens; a mean over the batch's tokens would
+make one example's gradient depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fedpeft.adapters.adapter import Adapter
+from fedpeft.adapters.sink import GradientSink
+from fedpeft.data.prompts import Example
+from fedpeft.errors import MechanismError
+from fedpeft.training.batches import Chunk, UnitBatch, to_tensors
+from fedpeft.training.head import head_rows
+
+
+def example_losses(model: nn.Module, examples: Sequence[Example], device: torch.device) -> Tensor:
+    """The loss of each example as ``(n,)``, in the precision of the logits, at least float32."""
+    tensors = to_tensors(examples, device)
+    with head_rows(model, tensors.rows):
+        logits = model(input_ids=tensors.input_ids, use_cache=False).logits[0]
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    by_row = F.cross_entropy(logits, tensors.targets, reduction="none") * tensors.weights
+    owner = tensors.rows // tensors.input_ids.shape[1]
+    return by_row.new_zeros(len(examples)).index_add(0, owner, by_row)
+
+
+def unit_gradients(model: nn.Module, adapter: Adapter, batch: UnitBatch) -> list[Tensor]:
+    """For each segment the ``(num_units, *shape)`` gradients, summed over a unit's examples.
+
+    Raises:
+        MechanismError: a trained tensor that the loss does not reach.
+    """
+    device = adapter.device
+    totals: list[Tensor] | None = None
+    for chunk in batch.chunks:
+        with adapter.recording() as sink:
+            example_losses(model, chunk.examples, device).sum().backward()  # type: ignore[no-untyped-call]
+        gradients = _by_unit(_taken(adapter, sink), chunk, batch.num_units)
+        totals = gradients if totals is None else [a + b for a, b in zip(totals, gradients, strict=True)]
+    if totals is None:
+        raise MechanismError("unit_gradients: a batch without examples has no gradients")
+    return totals
+
+
+def _taken(adapter: Adapter, sink: GradientSink) -> list[Tensor]:
+    gradients: list[Tensor] = []
+    for key, segment in enumerate(adapter.layout.segments):
+        gradient = sink.take(key)
+        if gradient is None:
+            raise MechanismError(f"{segment.name}: the backward pass left no gradient for it")
+        gradients.append(gradient)
+    return gradients
+
+
+def _by_unit(gradients: list[Tensor], chunk: Chunk, num_units: int) -> list[Tensor]:
+    if len(chunk.examples) == num_units:  # a unit each, in order
+        return gradients
+    index = torch.tensor(chunk.unit_of, device=gradients[0].device)
+    return [g.new_zeros(num_units, *g.shape[1:]).index_add(0, index, g) for g in gradients]

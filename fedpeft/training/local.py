@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A site's part of a round: private steps of plain SGD from the state that all sites share.
+
+Plain SGD without state, because whatever private state entered a step would have to be private itself;
+momentum and Adam live at the server, which sees releases only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from fedpeft.adapters.adapter import Adapter
+from fedpeft.data.prompts import Example
+from fedpeft.privacy.mechanism import PoissonGaussianSum, Released, combine
+from fedpeft.privacy.randomness import Randomness
+from fedpeft.privacy.sampling import poisson_sample
+from fedpeft.training.batches import plan_batches
+from fedpeft.training.gradients import unit_gradients
+from fedpeft.types import FloatVector
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPlan:
+    """What the steps of one round depend on, all of it public.
+
+    Attributes:
+        scales: ``(S,)`` b_s of each segment.
+        expected_batch: sampling rate times declared units.
+        max_tokens: padded tokens in a micro-batch; speed and memory only.
+    """
+
+    local_steps: int
+    learning_rate: float
+    noise_multiplier: float
+    sampling_rate: float
+    scales: tuple[float, ...]
+    clipping: str
+    expected_batch: float
+    unit: str
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepProgress:
+    """How far a round is, for the site's own terminal and log; it never leaves the site."""
+
+    step: int
+    num_steps: int
+    tokens_done: int
+    tokens_in_step: int
+
+
+Progress = Callable[[StepProgress], None]
+Units = Mapping[str, tuple[Example, ...]]
+
+
+def local_update(
+    model: nn.Module,
+    adapter: Adapter,
+    units: Units,
+    start: FloatVector,
+    plan: LocalPlan,
+    randomness: Randomness,
+    progress: Progress | None = None,
+) -> Released[FloatVector]:
+    """Take ``plan.local_steps`` private steps from ``start``; release the difference they made.
+
+    Args:
+        model: with ``adapter`` attached.
+        units: the site's training units by id; may be empty.
+        start: ``(d,)`` float32.
+        randomness: of this request alone.
+        progress: called after every micro-batch.
+    """
+    state = start.astype(np.float64)
+    releases: list[Released[object]] = []
+    for step in range(plan.local_steps):
+        adapter.load(state.astype(np.float32))
+        mechanism = PoissonGaussianSum(
+            adapter.layout,
+            scales=plan.scales,
+            clipping=plan.clipping,
+            noise_multiplier=plan.noise_multiplier,
+            sampling_rate=plan.sampling_rate,
+            expected_batch=plan.expected_batch,
+            unit=plan.unit,
+        )
+        chosen = [units[name] for name in poisson_sample(units, plan.sampling_rate, randomness, step)]
+        _add_all(model, adapter, mechanism, chosen, plan, step, progress)
+        released = mechanism.release(randomness.stream("noise", step))
+        releases.append(released)
+        state = state - plan.learning_rate * released.value
+    return combine(releases, (state - start).astype(np.float32))
+
+
+def _add_all(
+    model: nn.Module,
+    adapter: Adapter,
+    mechanism: PoissonGaussianSum,
+    chosen: Sequence[tuple[Example, ...]],
+    plan: LocalPlan,
+    step: int,
+    progress: Progress | None,
+) -> None:
+    total = sum(example.ids.size for unit in chosen for example in unit)
+    done = 0
+    for batch in plan_batches(chosen, plan.max_tokens):
+        mechanism.add(unit_gradients(model, adapter, batch))
+        done += batch.num_tokens
+        if progress is not None:
+            progress(StepProgress(step + 1, plan.local_steps, done, total))

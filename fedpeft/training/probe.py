@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The check before the first private step: does this backbone train privately, and does it train at all?
+
+On public dummy tokens it makes sure that no example moves another's gradient (batch normalization,
+expert capacity), that every segment gets a gradient, and that a step in the vector changes the loss as the
+gradients say (hooks on stale parameters would let epsilon grow while no weight moves).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fedpeft.adapters.adapter import Adapter
+from fedpeft.data.prompts import Example
+from fedpeft.errors import BackboneError
+from fedpeft.training.batches import Chunk, UnitBatch
+from fedpeft.training.gradients import example_losses, unit_gradients
+from fedpeft.types import FloatVector
+
+_LENGTHS: Final = (12, 9, 12)
+_INFLUENCE: Final = 1e-3
+_STEP: Final = 2e-3  # of the loss, so that rounding stays far below and curvature is not felt
+
+
+def probe(model: nn.Module, adapter: Adapter) -> None:
+    """Refuse a backbone or a choice of modules that cannot be trained privately.
+
+    Leaves the zero vector loaded.
+
+    Raises:
+        BackboneError: with the segment or the reason.
+    """
+    random = np.random.default_rng(0)
+    start = (0.01 * random.standard_normal(adapter.layout.size)).astype(np.float32)
+    adapter.load(start)
+    try:
+        examples = _dummy_examples(model, random)
+        gradients = _gradients(model, adapter, examples)
+        _check_reach(adapter, gradients)
+        _check_independence(model, adapter, examples, gradients, random)
+        _check_step(model, adapter, examples, gradients, start)
+    finally:
+        adapter.load(adapter.zeros())
+
+
+def _dummy_examples(model: nn.Module, random: np.random.Generator) -> list[Example]:
+    vocabulary = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
+    return [
+        Example(random.integers(0, vocabulary, length).astype(np.int32), num_prompt=4, truncated=False)
+        for length in _LENGTHS
+    ]
+
+
+def _gradients(model: nn.Module, adapter: Adapter, examples: list[Example]) -> list[Tensor]:
+    chunk = Chunk(tuple(examples), tuple(range(len(examples))))
+    return unit_gradients(model, adapter, UnitBatch((chunk,), len(examples)))
+
+
+def _check_reach(adapter: Adapter, gradients: list[Tensor]) -> None:
+    still = [
+        segment.name
+        for segment, gradient in zip(adapter.layout.segments, gradients, strict=True)
+        if not bool(gradient.isfinite().all()) or not bool(gradient.any())
+    ]
+    if still:
+        raise BackboneError(
+            f"adapter.modules: no usable gradient reaches {', '.join(still[:3])}"
+            f"{f' and {len(still) - 3} more' if len(still) > 3 else ''}; leave these modules out"
+        )
+
+
+def _check_independence(
+    model: nn.Module,
+    adapter: Adapter,
+    examples: list[Example],
+    gradients: list[Tensor],
+    random: np.random.Generator,
+) -> None:
+    changed = [examples[0], _dummy_examples(model, random)[1], examples[2]]
+    moved = _gradients(model, adapter, changed)
+    for segment, before, after in zip(adapter.layout.segments, gradients, moved, strict=True):
+        for i in (0, 2):
+            difference = float((before[i] - after[i]).norm())
+            if not difference <= _tolerance(before) * float(before[i].norm()):
+                raise BackboneError(
+                    f"model.backbone: in {segment.name} one example's gradient depends on another example "
+                    f"(moved by {difference:.2g}); such a backbone has no per-example privacy, use another"
+                )
+
+
+def _check_step(
+    model: nn.Module, adapter: Adapter, examples: list[Example], gradients: list[Tensor], start: FloatVector
+) -> None:
+    gradient = np.concatenate([g.sum(0).flatten().double().cpu().numpy() for g in gradients])
+    square = float(gradient @ gradient)
+    size = _STEP * _loss(model, adapter, examples, start) / square
+    up = _loss(model, adapter, examples, start + size * gradient)
+    down = _loss(model, adapter, examples, start - size * gradient)
+    expected, actual = 2 * size * square, up - down
+    if not abs(actual - expected) <= 0.25 * expected:
+        raise BackboneError(
+            f"model.backbone: a step in the adapter should change the loss by {expected:.3g} and changes it by "
+            f"{actual:.3g}; the adapter does not reach the model as it runs"
+        )
+
+
+def _loss(model: nn.Module, adapter: Adapter, examples: list[Example], values: np.ndarray) -> float:
+    adapter.load(values.astype(np.float32))
+    with torch.no_grad():
+        return float(example_losses(model, examples, adapter.device).sum())
+
+
+def _tolerance(gradient: Tensor) -> float:
+    return 0.05 if gradient.dtype in (torch.bfloat16, torch.float16) else _INFLUENCE
