@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A release as bytes, for the ledger's store: what was sent once is sent again as it was."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from fedpeft.errors import LedgerError
+from fedpeft.privacy.events import event_from_json, event_to_json
+from fedpeft.types import PrivateUpdate
+
+_SEPARATOR = b"\n"
+
+
+def to_bytes(update: PrivateUpdate) -> bytes:
+    """A line of JSON, then the values as little-endian float32."""
+    header = {
+        "request_id": update.request_id,
+        "event": event_to_json(update.event),
+        "ledger_head": update.ledger_head,
+    }
+    values = np.ascontiguousarray(update.values, dtype="<f4").tobytes()
+    return json.dumps(header).encode() + _SEPARATOR + values
+
+
+def from_bytes(payload: bytes) -> PrivateUpdate:
+    """The release that ``to_bytes`` wrote.
+
+    Raises:
+        LedgerError: the bytes are no release.
+    """
+    head, separator, values = payload.partition(_SEPARATOR)
+    try:
+        header = json.loads(head)
+        event = event_from_json(header["event"])
+        update = PrivateUpdate(
+            header["request_id"], np.frombuffer(values, dtype="<f4"), event, header["ledger_head"]
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise LedgerError(f"releases: a stored release cannot be read ({error}); restore the ledger") from error
+    if not separator:
+        raise LedgerError("releases: a stored release is cut short; restore the ledger")
+    return update

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One organization: its data, its policy, its ledger, and the three things that may be asked of it.
+
+Everything a request can do is checked before a private number is read, and paid for in the ledger before
+one is computed. Nothing but ``SiteFacts``, ``PrivateUpdate`` and refusal codes comes out.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from torch import nn
+
+from fedpeft.adapters.adapter import Adapter
+from fedpeft.errors import MechanismError, Refusal
+from fedpeft.privacy.ledger import Ledger
+from fedpeft.privacy.policy import Policy
+from fedpeft.privacy.randomness import Randomness
+from fedpeft.site.payload import from_bytes, to_bytes
+from fedpeft.training.local import LocalPlan, Progress, Units, local_update
+from fedpeft.types import (
+    PROTOCOL_VERSION,
+    PrivacyEvent,
+    PrivateUpdate,
+    RefusalCode,
+    Schedule,
+    SiteFacts,
+    TrainRequest,
+)
+
+_log = logging.getLogger(__name__)
+
+
+class Workbench(Protocol):
+    """The frozen backbone and the adapter, one of each in a process, whatever the number of sites."""
+
+    model: nn.Module
+    adapter: Adapter
+    lock: threading.Lock
+    """Held by whoever has a vector loaded."""
+
+
+class Site:
+    """The trusted side of one organization, in this process."""
+
+    def __init__(
+        self,
+        units: Units,
+        policy: Policy,
+        ledger: Ledger,
+        workbench: Workbench,
+        *,
+        max_tokens: int,
+        new_randomness: Callable[[str], Randomness],
+        progress: Progress | None = None,
+    ) -> None:
+        """Bring together what the organization owns.
+
+        Args:
+            units: training examples by unit id; may be empty, and nobody outside can tell.
+            policy: what the organization allows.
+            ledger: opened under ``policy``.
+            workbench: shared with the other sites of a simulation.
+            max_tokens: padded tokens in a micro-batch.
+            new_randomness: a fresh source for a request id.
+            progress: the site's own terminal.
+        """
+        self.policy = policy
+        self.ledger = ledger
+        self._units = units
+        self._workbench = workbench
+        self._max_tokens = max_tokens
+        self._new_randomness = new_randomness
+        self._progress = progress
+
+    def facts(self) -> SiteFacts:
+        """Constants of the policy, and the ledger's head."""
+        policy = self.policy
+        return SiteFacts(
+            name=policy.identity,
+            declared_units=policy.declared_units,
+            unit=policy.unit,
+            epsilon=policy.epsilon,
+            delta=policy.delta,
+            ledger_head=self.ledger.head,
+        )
+
+    def commit(self, schedule: Schedule) -> None:
+        """Record a whole run before its first step.
+
+        Raises:
+            Refusal: the policy or the budget does not allow it; nothing was charged.
+        """
+        self._check_stage()
+        self.ledger.commit(schedule)
+
+    def train(self, request: TrainRequest) -> PrivateUpdate:
+        """Answer one round's request; the same request again gets the same answer again.
+
+        Raises:
+            Refusal: a field is out of range, or the policy or the ledger forbids it.
+        """
+        self._check_stage()
+        check_request(request, self._workbench.adapter)
+        stored = self.ledger.charge(request)
+        if stored is not None:
+            return from_bytes(stored)
+        head = self.ledger.head
+        plan = self._local_plan(request)
+        with self._workbench.lock:
+            released = local_update(
+                self._workbench.model,
+                self._workbench.adapter,
+                self._units,
+                request.adapter,
+                plan,
+                self._new_randomness(request.request_id),
+                self._progress,
+            )
+        if released.event != _charged_event(request, self.policy.unit):
+            raise MechanismError("the mechanism's event is not the one that was charged; nothing is released")
+        update = PrivateUpdate(request.request_id, released.value, released.event, head)
+        self.ledger.store(request.request_id, to_bytes(update))
+        if not self._units:
+            _log.warning("site %s: no training units; the release was noise alone", self.policy.identity)
+        return update
+
+    def _check_stage(self) -> None:
+        if "training" not in self.policy.stages:
+            raise Refusal(RefusalCode.POLICY, "stages: training is not among them")
+
+    def _local_plan(self, request: TrainRequest) -> LocalPlan:
+        return LocalPlan(
+            local_steps=request.local_steps,
+            learning_rate=request.learning_rate,
+            noise_multiplier=request.noise_multiplier,
+            sampling_rate=request.sampling_rate,
+            scales=request.scales,
+            clipping=request.clipping,
+            expected_batch=request.sampling_rate * self.policy.declared_units,
+            unit=self.policy.unit,
+            max_tokens=self._max_tokens,
+        )
+
+
+def check_request(request: TrainRequest, adapter: Adapter) -> None:
+    """Refuse a request that could not be served, before any data is read.
+
+    Raises:
+        Refusal: ``PROTOCOL`` for another version, ``MALFORMED`` for any field out of its range.
+    """
+    if request.protocol != PROTOCOL_VERSION:
+        raise Refusal(RefusalCode.PROTOCOL, f"protocol {request.protocol}, this site has {PROTOCOL_VERSION}")
+    num_segments = len(adapter.layout.segments)
+    checks = {
+        "run_id": bool(request.run_id),
+        "request_id": bool(request.request_id),
+        "round_number": request.round_number >= 1,
+        "local_steps": request.local_steps >= 1,
+        "learning_rate": _positive(request.learning_rate),
+        "noise_multiplier": _positive(request.noise_multiplier),
+        "sampling_rate": _positive(request.sampling_rate) and request.sampling_rate <= 1,
+        "scales": len(request.scales) == num_segments and all(map(_positive, request.scales)),
+        "clipping": request.clipping in ("automatic", "flat"),
+        "layout_digest": request.layout_digest == adapter.layout.digest,
+        "adapter": request.adapter.shape == (adapter.layout.size,) and bool(np.isfinite(request.adapter).all()),
+    }
+    wrong = [name for name, good in checks.items() if not good]
+    if wrong:
+        raise Refusal(RefusalCode.MALFORMED, ", ".join(wrong))
+
+
+def _positive(number: float) -> bool:
+    return math.isfinite(number) and number > 0
+
+
+def _charged_event(request: TrainRequest, unit: str) -> PrivacyEvent:
+    return PrivacyEvent(
+        "poisson-gaussian", request.noise_multiplier, request.sampling_rate, request.local_steps, unit
+    )
