@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run needs to go on after the last complete round, in one file that is whole or absent.
+
+The file is a line of text (format, version, SHA-256 of the rest) and then a NumPy archive. It is written
+under another name, made durable, and renamed over the old one: whatever moment the machine stops at, and
+when the disk is full, the folder holds one whole checkpoint. Only releases and public numbers are in it,
+never a site's data or the state of a random generator.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fedpeft.aggregation.server_optimizer import OptimizerState
+from fedpeft.errors import RunDirectoryError
+from fedpeft.types import FloatVector, JsonDict, PrivacyEvent, Schedule
+
+FORMAT_VERSION = 1
+FILE_NAME = "state.ckpt"
+
+_MAGIC = b"fedpeft-checkpoint"
+_OPTIMIZER_PREFIX = "optimizer."
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The state of a run between two rounds. Nothing in it is changed after it was made.
+
+    Attributes:
+        run_id: of the schedules that the sites committed.
+        rounds_completed: 0 before the first round.
+        adapter: ``(d,)`` float32, as the next round's requests carry it.
+        optimizer: arrays of the server optimizer.
+        schedules: what each site was asked to commit, by site; empty before the sites were asked.
+        ledger_heads: the newest head seen of each site's ledger.
+        events: what each site's releases cost, in order, as the releases said.
+        records: one for each complete round, as in ``rounds.jsonl``.
+        metrics_before: of the evaluation before the first round.
+    """
+
+    run_id: str
+    rounds_completed: int
+    adapter: FloatVector
+    optimizer: OptimizerState
+    schedules: dict[str, Schedule]
+    ledger_heads: dict[str, str]
+    events: dict[str, tuple[PrivacyEvent, ...]]
+    records: tuple[JsonDict, ...]
+    metrics_before: JsonDict
+
+    @classmethod
+    def fresh(cls, run_id: str, adapter: FloatVector, metrics_before: JsonDict) -> Checkpoint:
+        """The state of a run that has not begun."""
+        return cls(run_id, 0, adapter, {}, {}, {}, {}, (), metrics_before)
+
+
+def save(checkpoint: Checkpoint, folder: Path) -> None:
+    """Replace the checkpoint in ``folder`` (made if absent) at once, or leave it as it was.
+
+    Raises:
+        RunDirectoryError: the disk is full or cannot be written; the old checkpoint is intact.
+    """
+    partial, final = folder / f"{FILE_NAME}.partial", folder / FILE_NAME
+    body = _pack(checkpoint)
+    header = b"%s %d %s\n" % (_MAGIC, FORMAT_VERSION, hashlib.sha256(body).hexdigest().encode())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(header)
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(final)
+        _make_names_durable(folder)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RunDirectoryError(
+            f"checkpoint: {final} cannot be written ({error.strerror}); the one before it is intact: make "
+            f"room for {len(body)} bytes and resume"
+        ) from error
+
+
+def load(folder: Path) -> Checkpoint:
+    """Read the checkpoint in ``folder``.
+
+    Raises:
+        RunDirectoryError: there is none, it is damaged, or another version wrote it.
+    """
+    path = folder / FILE_NAME
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RunDirectoryError(
+            f"checkpoint: {path} cannot be read ({error.strerror}); only a run that began can be resumed"
+        ) from error
+    header, _, body = content.partition(b"\n")
+    fields = header.split(b" ")
+    if len(fields) != 3 or fields[0] != _MAGIC:
+        raise RunDirectoryError(f"checkpoint: {path} is damaged or no checkpoint; start the run anew")
+    if fields[1] != b"%d" % FORMAT_VERSION:
+        raise RunDirectoryError(
+            f"checkpoint: {path} has format {fields[1].decode(errors='replace')!r}, this version reads "
+            f"{FORMAT_VERSION}; resume with the version of fedpeft that wrote it"
+        )
+    if fields[2] != hashlib.sha256(body).hexdigest().encode():
+        raise RunDirectoryError(f"checkpoint: {path} is damaged (wrong SHA-256); start the run anew")
+    return _unpack(body)
+
+
+def _pack(checkpoint: Checkpoint) -> bytes:
+    facts = {
+        "run_id": checkpoint.run_id,
+        "rounds_completed": checkpoint.rounds_completed,
+        "schedules": {site: dataclasses.asdict(s) for site, s in checkpoint.schedules.items()},
+        "ledger_heads": checkpoint.ledger_heads,
+        "events": {site: [dataclasses.asdict(e) for e in es] for site, es in checkpoint.events.items()},
+        "records": checkpoint.records,
+        "metrics_before": checkpoint.metrics_before,
+    }
+    arrays: dict[str, npt.NDArray[Any]]
+    arrays = {_OPTIMIZER_PREFIX + name: array for name, array in checkpoint.optimizer.items()}
+    arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
+    arrays["adapter"] = checkpoint.adapter
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def _unpack(body: bytes) -> Checkpoint:
+    with np.load(io.BytesIO(body), allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    facts = json.loads(arrays.pop("facts").tobytes())
+    adapter = arrays.pop("adapter")
+    return Checkpoint(
+        run_id=facts["run_id"],
+        rounds_completed=facts["rounds_completed"],
+        adapter=adapter,
+        optimizer={name.removeprefix(_OPTIMIZER_PREFIX): array for name, array in arrays.items()},
+        schedules={site: Schedule(**fields) for site, fields in facts["schedules"].items()},
+        ledger_heads=facts["ledger_heads"],
+        events={site: tuple(PrivacyEvent(**e) for e in es) for site, es in facts["events"].items()},
+        records=tuple(facts["records"]),
+        metrics_before=facts["metrics_before"],
+    )
+
+
+def _make_names_durable(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
