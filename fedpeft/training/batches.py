@@ -46,7 +46,7 @@ class Tensors:
         input_ids: ``(n, T)`` int64, padded on the right.
         rows: ``(R,)`` positions in the flattened ``(n * T)`` grid that predict a response token.
         targets: ``(R,)`` the tokens they predict.
-        weights: ``(R,)`` float32, one over the number of response tokens of the row's example.
+        weights: ``(R,)`` float64, one over the number of response tokens of the row's example.
     """
 
     input_ids: Tensor
@@ -87,7 +87,7 @@ def to_tensors(examples: Sequence[Example], device: torch.device) -> Tensors:
         response = np.arange(example.num_prompt, example.ids.size)
         rows.append(i * width + response - 1)
         targets.append(example.ids[response].astype(np.int64))
-        weights.append(np.full(response.size, 1.0 / max(1, response.size), dtype=np.float32))
+        weights.append(np.full(response.size, 1.0 / max(1, response.size)))
     arrays = (ids, np.concatenate(rows), np.concatenate(targets), np.concatenate(weights))
     return Tensors(*(_to(array, device) for array in arrays))
 

@@ -27,7 +27,8 @@ def example_losses(model: nn.Module, examples: Sequence[Example], device: torch.
     with head_rows(model, tensors.rows):
         logits = model(input_ids=tensors.input_ids, use_cache=False).logits[0]
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    by_row = F.cross_entropy(logits, tensors.targets, reduction="none") * tensors.weights
+    by_row = F.cross_entropy(logits, tensors.targets, reduction="none")
+    by_row = by_row * tensors.weights.to(by_row.dtype)
     owner = tensors.rows // tensors.input_ids.shape[1]
     return by_row.new_zeros(len(examples)).index_add(0, owner, by_row)
 

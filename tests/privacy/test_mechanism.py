@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The private step: sensitivity, noise, empty batches, bad input; each with a control that must fail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from fedpeft.errors import MechanismError
+from fedpeft.privacy import mechanism as mechanism_module
+from fedpeft.privacy.clipping import ROUNDING_SLACK, clip_factors
+from fedpeft.privacy.mechanism import PoissonGaussianSum, combine
+from fedpeft.privacy.randomness import Randomness
+from fedpeft.types import Layout, Segment
+
+SHAPES = ((3, 2), (4,), (5, 1))
+SCALES = (0.5, 2.0, 1.0)
+RULES = ("automatic", "flat")
+
+
+def layout(shapes: Sequence[tuple[int, ...]] = SHAPES) -> Layout:
+    segments, start = [], 0
+    for i, shape in enumerate(shapes):
+        segments.append(Segment(f"s{i}", i, "m", shape, start))
+        start = segments[-1].stop
+    return Layout(tuple(segments))
+
+
+def step(clipping: str = "automatic", **changes: object) -> PoissonGaussianSum:
+    arguments: dict[str, object] = {
+        "scales": SCALES, "clipping": clipping, "noise_multiplier": 1.5, "sampling_rate": 0.1,
+        "expected_batch": 10.0, "unit": "record",
+    }  # fmt: skip
+    return PoissonGaussianSum(layout(), **(arguments | changes))
+
+
+def gradients(n: int, size: float = 1.0, seed: int = 0, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [(size * torch.randn(n, *shape, generator=generator)).to(dtype) for shape in SHAPES]
+
+
+def scaled_sum(mechanism: PoissonGaussianSum) -> np.ndarray:
+    """The sum before noise, in the space where its sensitivity is 1."""
+    return mechanism._open().copy()
+
+
+def noiseless(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mechanism_module, "standard_normal", lambda _stream, count: np.zeros(count))
+
+
+@pytest.mark.parametrize("clipping", RULES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1e-3, 1.0, 1e3, 1e30])
+def test_a_unit_adds_at_most_one(clipping: str, dtype: torch.dtype, size: float) -> None:
+    for seed in range(20):
+        mechanism = step(clipping)
+        mechanism.add(gradients(1, size, seed, dtype))
+        assert np.linalg.norm(scaled_sum(mechanism)) <= 1.0
+
+
+@pytest.mark.parametrize("clipping", RULES)
+def test_a_large_unit_adds_nearly_one(clipping: str) -> None:
+    """Nothing is wasted: the bound is attained up to the declared slack and automatic clipping's gamma."""
+    mechanism = step(clipping)
+    mechanism.add(gradients(1, 1e4))
+    assert np.linalg.norm(scaled_sum(mechanism)) >= 1 - 1e-4 - ROUNDING_SLACK
+
+
+@pytest.mark.parametrize("clipping", RULES)
+def test_adding_one_unit_moves_the_sum_by_at_most_one(clipping: str) -> None:
+    """Neighbouring data, batched differently: the other units' contributions stay put."""
+    base, extra = gradients(9, 3.0, 1), gradients(1, 50.0, 2)
+    without, with_it = step(clipping), step(clipping)
+    without.add(base)
+    with_it.add([torch.cat((b[:4], e)) for b, e in zip(base, extra, strict=True)])
+    with_it.add([b[4:] for b in base])
+    assert np.linalg.norm(scaled_sum(with_it) - scaled_sum(without)) <= 1.0
+
+
+def test_clipping_each_tensor_by_itself_would_be_noticed() -> None:
+    """The control: three tensors clipped apart reach the square root of three."""
+    parts = [clip_factors([g], [b], "flat") for g, b in zip(gradients(1, 1e3), SCALES, strict=True)]
+    norms = [
+        float(f[0] * g.norm() / b) for f, g, b in zip(parts, gradients(1, 1e3), SCALES, strict=True)
+    ]
+    assert np.linalg.norm(norms) > 1.7
+
+
+def test_the_clip_is_over_the_scaled_vector() -> None:
+    """A unit in one segment only is clipped at that segment's scale."""
+    for index, scale in enumerate(SCALES):
+        unit = [torch.zeros(1, *shape) for shape in SHAPES]
+        unit[index] += 1e6
+        mechanism = step("flat")
+        mechanism.add(unit)
+        noised = scaled_sum(mechanism) * scale
+        assert np.linalg.norm(noised) == pytest.approx(scale, rel=1e-3)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("clipping", RULES)
+def test_a_non_finite_unit_adds_exactly_zero(clipping: str, bad: float) -> None:
+    clean, dirty = step(clipping), step(clipping)
+    batch = gradients(3)
+    clean.add([g[[0, 2]] for g in batch])
+    batch[1][1, 2] = bad
+    dirty.add(batch)
+    np.testing.assert_allclose(scaled_sum(dirty), scaled_sum(clean), rtol=0, atol=1e-7)
+
+
+def test_an_empty_batch_releases_noise() -> None:
+    released = step().release(Randomness.fresh().stream("noise"))
+    assert released.value.shape == (layout().size,)
+    assert np.all(released.value != 0)
+    assert released.event.steps == 1
+
+
+def _ratio(mechanism: PoissonGaussianSum, stream_name: str) -> np.ndarray:
+    """Standard deviation of each segment's release over sigma b_s / expected batch, 10^6 draws each."""
+    big = Layout(tuple(Segment(f"s{i}", i, "m", (10**6,), i * 10**6) for i in range(len(SCALES))))
+    mechanism._layout, mechanism._sum = big, np.zeros(big.size)
+    value = mechanism.release(Randomness.seeded(7).stream(stream_name)).value
+    measured = np.array([value[s.slice].std() for s in big.segments])
+    return measured / (1.5 * np.array(SCALES) / 10.0)
+
+
+def test_noise_has_the_standard_deviation_the_event_states() -> None:
+    assert np.all(np.abs(_ratio(step(), "a") - 1) < 0.005)
+
+
+@pytest.mark.parametrize("factor", [2 / 3, 0.95, 3 / 2])
+def test_other_noise_would_be_noticed(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
+    original = mechanism_module.standard_normal
+    monkeypatch.setattr(mechanism_module, "standard_normal", lambda s, n: factor * original(s, n))
+    assert np.all(np.abs(_ratio(step(), "a") - 1) > 0.04)
+
+
+def test_every_coordinate_is_noised() -> None:
+    stream = Randomness.seeded(3).stream("noise")
+    values = np.stack([step().release(stream).value for _ in range(400)])
+    expected = 1.5 * np.repeat(SCALES, [6, 4, 5]) / 10.0
+    assert np.all(np.abs(values.std(0) / expected - 1) < 0.2)
+
+
+def test_the_divisor_is_the_expected_batch_whatever_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    noiseless(monkeypatch)
+    one, four = step(), step()
+    unit = gradients(1)
+    one.add(unit)
+    four.add([g.repeat(4, *[1] * (g.dim() - 1)) for g in unit])
+    stream = Randomness.fresh().stream("noise")
+    np.testing.assert_allclose(four.release(stream).value, 4 * one.release(stream).value, rtol=1e-6)
+
+
+def test_the_release_is_the_mean_clipped_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scales come back out: for one scale C the release is sum g_i C / (|g_i| + 0.01 C) / B."""
+    noiseless(monkeypatch)
+    batch = gradients(5, 3.0)
+    mechanism = step(scales=(2.0, 2.0, 2.0))
+    mechanism.add(batch)
+    flat = torch.cat([g.flatten(1) for g in batch], 1).double()
+    norms = flat.norm(dim=1, keepdim=True)
+    expected = (flat * 2 / (norms + 0.02)).sum(0) / 10
+    got = mechanism.release(Randomness.fresh().stream("noise")).value
+    np.testing.assert_allclose(got, expected.numpy(), rtol=2e-4)
+
+
+def test_the_event_says_what_was_drawn() -> None:
+    event = step().release(Randomness.fresh().stream("noise")).event
+    assert (event.kind, event.noise_multiplier, event.sampling_rate, event.unit) == (
+        "poisson-gaussian", 1.5, 0.1, "record",
+    )  # fmt: skip
+
+
+def test_combined_steps_are_all_counted() -> None:
+    stream = Randomness.fresh().stream("noise")
+    parts = [step().release(stream) for _ in range(3)]
+    assert combine(parts, None).event.steps == 3
+    other = step(noise_multiplier=2.0).release(stream)
+    with pytest.raises(MechanismError, match="different kinds"):
+        combine([*parts, other], None)
+    with pytest.raises(MechanismError):
+        combine([], None)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("scales", (1.0, 1.0)), ("scales", (1.0, 0.0, 1.0)), ("scales", (1.0, -1.0, 1.0)),
+        ("scales", (1.0, float("nan"), 1.0)), ("scales", (1.0, float("inf"), 1.0)),
+        ("noise_multiplier", 0.0), ("noise_multiplier", float("nan")), ("noise_multiplier", -1.0),
+        ("expected_batch", 0.0), ("sampling_rate", 0.0), ("sampling_rate", 1.1),
+    ],
+)  # fmt: skip
+def test_bad_numbers_are_refused_before_any_gradient(field: str, value: object) -> None:
+    with pytest.raises(MechanismError, match=field):
+        step(**{field: value})
+
+
+def test_one_mechanism_makes_one_release() -> None:
+    mechanism = step()
+    stream = Randomness.fresh().stream("noise")
+    mechanism.release(stream)
+    with pytest.raises(MechanismError, match="already"):
+        mechanism.release(stream)
+    with pytest.raises(MechanismError, match="already"):
+        mechanism.add(gradients(1))
+
+
+def test_an_unknown_clipping_rule_or_shape_is_refused() -> None:
+    with pytest.raises(MechanismError, match="clipping"):
+        step("none").add(gradients(1))
+    with pytest.raises(MechanismError, match="shapes"):
+        step().add(gradients(1)[:2])
