@@ -15,11 +15,11 @@ class Backbone:
 
     Attributes:
         model: in evaluation mode, no parameter of it requires a gradient.
-        tokenizer: the model's own.
+        tokenizer: the model's own; it always has a padding token.
         name: as the configuration gave it.
         device: where the weights are.
-        digest: hash of the weights, ``sha256:`` and 64 hexadecimal digits, or ``commit:`` and the
-            revision of a hub id; two parties compare it.
+        digest: of the weights, so that two parties can compare what they loaded: ``sha256:`` and 64
+            hexadecimal digits, or ``commit:`` and the revision of a hub id.
     """
 
     model: PreTrainedModel

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From ``[model]`` to a frozen model with its tokenizer, or to its bare structure."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from fedpeft.backbone.base import Backbone, freeze
+from fedpeft.backbone.conversion import Converted, convert_once, find_conversion, weights_digest
+from fedpeft.backbone.quiet import quiet
+from fedpeft.backbone.registry import GGUF_SHA256, fetch_default, sha256_of
+from fedpeft.backbone.sources import Source, find_device, find_source, read_config, unreadable
+from fedpeft.errors import BackboneError
+from fedpeft.settings import ModelSettings
+
+_DEFAULT_STRUCTURE: dict[str, Any] = {
+    "model_type": "llama",
+    "vocab_size": 49152,
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "head_dim": 64,
+    "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
+}
+"""Of the default backbone, so that planning a run downloads nothing."""
+
+_loaded: dict[tuple[Source, str, torch.device], Backbone] = {}
+_lock = threading.Lock()
+
+
+def load_backbone(settings: ModelSettings) -> Backbone:
+    """Load the frozen backbone, once in a process.
+
+    The same settings give the same object again, whatever the number of sites that ask for it: there is
+    one copy of the weights. Whoever attaches something to the model must take it off again.
+
+    A GGUF file and the default are converted at their first use, which takes up to a minute and several
+    times the file's size in the cache; afterwards, as with any folder of safetensors, the weights are
+    memory-mapped.
+
+    Raises:
+        BackboneError: the backbone does not exist, is damaged, incomplete or no causal language model, the
+            registry or hub cannot be reached, or this machine does not have the device.
+    """
+    device = find_device(settings.device)
+    source = find_source(settings)
+    key = (source, settings.dtype, device)
+    with _lock:
+        if key not in _loaded:
+            _loaded[key] = _load(source, settings, device)
+        return _loaded[key]
+
+
+def backbone_skeleton(settings: ModelSettings) -> nn.Module:
+    """Build the backbone's modules without weights, on torch's ``meta`` device.
+
+    Takes no memory and downloads nothing for the default backbone; of a hub id the configuration only.
+
+    Raises:
+        BackboneError: the configuration cannot be read or is not of a causal language model.
+    """
+    config = _structure(find_source(settings))
+    try:
+        with quiet(), torch.device("meta"):
+            model: nn.Module = AutoModelForCausalLM.from_config(config)
+    except Exception as error:  # a configuration may be valid JSON and still describe no model
+        raise unreadable(find_source(settings), error) from error
+    return model
+
+
+def _structure(source: Source) -> Any:
+    if source.kind == "default":
+        return AutoConfig.for_model(**_DEFAULT_STRUCTURE)
+    if source.kind == "gguf":
+        # The header of a GGUF file holds the whole tokenizer and takes seconds to read.
+        converted = find_conversion(sha256_of(Path(source.place)))
+        if converted is not None:
+            return read_config(Source("folder", str(converted.folder)))
+    return read_config(source)
+
+
+def _load(source: Source, settings: ModelSettings, device: torch.device) -> Backbone:
+    converted = _converted(source)
+    place = source if converted is None else Source("folder", str(converted.folder))
+    config = read_config(place)
+    try:
+        with quiet():
+            model, info = AutoModelForCausalLM.from_pretrained(
+                place.place,
+                config=config,
+                revision=place.revision or "main",
+                dtype=getattr(torch, settings.dtype),
+                local_files_only=place.kind == "folder",
+                output_loading_info=True,
+            )
+            tokenizer = AutoTokenizer.from_pretrained(
+                place.place, revision=place.revision or "main", local_files_only=place.kind == "folder"
+            )
+    except Exception as error:  # the libraries raise almost anything for a damaged file
+        raise unreadable(source, error) from error
+    _check_complete(source, info)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    digest = converted.digest if converted else _digest(place, config)
+    return Backbone(freeze(model.to(device)), tokenizer, settings.backbone, device, digest)
+
+
+def _converted(source: Source) -> Converted | None:
+    if source.kind == "default":
+        return convert_once(source, GGUF_SHA256, fetch_default)
+    if source.kind == "gguf":
+        gguf = Path(source.place)
+        return convert_once(source, sha256_of(gguf), lambda _scratch: gguf)
+    return None
+
+
+def _digest(place: Source, config: Any) -> str:
+    if place.kind == "folder":
+        return weights_digest(Path(place.place))
+    return f"commit:{config._commit_hash}"
+
+
+def _check_complete(source: Source, info: dict[str, Any]) -> None:
+    """Refuse weights that the library would silently fill with random numbers."""
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise BackboneError(
+            f"model.backbone is {source.place!r}, whose weights lack {len(missing)} tensors ({missing[0]}, "
+            "...); give a complete checkpoint of a causal language model"
+        )
