@@ -17,6 +17,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Text = Annotated[str, Field(min_length=1)]
+FilePath = Annotated[Path, Field(strict=False)]  # TOML has no paths, so text must be taken for one
 
 
 class Section(BaseModel):
@@ -28,26 +30,28 @@ class Section(BaseModel):
 class ModelSettings(Section):
     """The frozen backbone."""
 
-    backbone: str = "smollm2-135m-instruct"
+    backbone: Text = "smollm2-135m-instruct"
     """A hub id, a local directory, a GGUF file, or `smollm2-135m-instruct` (the default, which comes
     from the package registry)."""
-    revision: str | None = None
+    revision: Text | None = None
     """Revision of a hub id."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of the frozen weights; norms, sums and noise are float32 or better whatever this says."""
-    device: str = "auto"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto"
     """`auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, ..."""
 
 
 class AdapterSettings(Section):
     """The trainable low-rank subspace."""
 
-    kind: str = "ffa"
+    kind: Text = "ffa"
     """`ffa`: A orthonormal, frozen, made from the public seed; only B is trained."""
     rank: Annotated[int, Field(ge=1, le=1024)] = 8
-    layers: Literal["all"] | list[int] = "all"
+    layers: Literal["all"] | Annotated[tuple[int, ...], Field(strict=False, min_length=1)] = "all"
     """Blocks to train; negative numbers count from the top block."""
-    modules: Literal["all-linear"] | list[str] = "all-linear"
+    modules: Literal["all-linear"] | Annotated[tuple[Text, ...], Field(strict=False, min_length=1)] = (
+        "all-linear"
+    )
     """Linear modules to train in each chosen block, by the last part of their name."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Public seed of A. It is not a secret and needs no entropy."""
@@ -58,15 +62,16 @@ class DataSettings(Section):
 
     source: Literal["docstrings", "jsonl"] = "docstrings"
     """`docstrings`: of installed packages, a public demonstration. `jsonl`: a file for each site."""
-    root: Path | None = None
-    """Folder that relative site paths start from; default: the folder of the TOML."""
-    instruction: str = "instruction"
+    root: FilePath | None = None
+    """Folder that relative data paths start from; default: the environment variable FEDPEFT_DATA_ROOT,
+    else the folder of the TOML."""
+    instruction: Text = "instruction"
     """Column of the instruction."""
-    response: str = "response"
+    response: Text = "response"
     """Column of the response."""
-    task: str | None = None
+    task: Text | None = None
     """Column of the task, which names the group that ranking distractors come from."""
-    id: str | None = None
+    id: Text | None = None
     """Column of the record's id; default: its line number."""
     max_length: Annotated[int, Field(ge=8)] = 256
     """Tokens of a record, the chat template included; longer responses are cut."""
@@ -80,12 +85,13 @@ class SiteSettings(Section):
     """One organization."""
 
     name: Name
-    path: Path | None = None
+    path: FilePath | None = None
     """Its jsonl file (source `jsonl`)."""
-    package: str | None = None
+    package: Text | None = None
     """Its installed package (source `docstrings`)."""
     declared_units: Count | None = None
-    """The public number of units. Nothing that leaves the site depends on the true number."""
+    """The public number of units; default: 1000 with source `docstrings`, else it must be given. Nothing
+    that leaves the site depends on the true number."""
     epsilon: Positive | None = None
     """Its own bound, below the run's."""
 
@@ -93,7 +99,7 @@ class SiteSettings(Section):
 class PrivacySettings(Section):
     """The guarantee and what it is made of."""
 
-    unit: str = "record"
+    unit: Text = "record"
     """`record`, or the column whose values are protected whole (a patient, a document)."""
     max_records_per_unit: Count = 16
     """Records of one unit that train; a hash of the record chooses them."""
@@ -106,7 +112,7 @@ class PrivacySettings(Section):
     """`automatic`: z / (|z| + 0.01). `flat`: z * min(1, 1 / |z|)."""
     clip_norm: Positive = 1.0
     """Scale C of the whole vector before clipping."""
-    allocation: str = "uniform"
+    allocation: Text = "uniform"
     """How noise is shared among segments."""
     crash_reserve: Annotated[int, Field(ge=0)] = 0
     """Rounds of budget kept for charges that a crash makes uncertain."""
@@ -129,7 +135,7 @@ class FederationSettings(Section):
     """Rounds and what the coordinator does with releases."""
 
     rounds: Count = 8
-    aggregation: str = "mean"
+    aggregation: Text = "mean"
     server_optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
     server_learning_rate: Positive = 1.0
     server_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -145,7 +151,7 @@ class FederationSettings(Section):
 class EvaluationSettings(Section):
     """Ranking accuracy, token accuracy and perplexity, before and after."""
 
-    path: Path | None = None
+    path: FilePath | None = None
     """A public jsonl file with the columns of [data]; default: the held-out units of [data]."""
     public: bool = False
     """Declares the evaluation records public. Otherwise exact metrics are marked NOT PRIVATE."""

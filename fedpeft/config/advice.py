@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is worth saying about a configuration that is valid: absent files, and choices to think over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fedpeft.config.problems import shown
+from fedpeft.config.run_config import RunConfig, default_delta
+
+
+def missing_files(config: RunConfig) -> list[str]:
+    """The files that the configuration names and that are not there, one line each.
+
+    A run cannot do without them; a plan can.
+    """
+    return list(_missing(config))
+
+
+def warnings_of(config: RunConfig) -> list[str]:
+    """What weakens the claim or the training without being an error, one line each, with the figures."""
+    return [*_about_delta(config), *_about_batches(config), *_about_disclosure(config)]
+
+
+def _missing(config: RunConfig) -> Iterator[str]:
+    backbone = Path(config.model.backbone)
+    if backbone.is_absolute() and not backbone.exists():
+        yield f"model.backbone = {shown(str(backbone))}: no such file or folder; mend the path"
+    if config.evaluation.path is not None and not config.evaluation.path.is_file():
+        yield _no_file("evaluation.path", config.evaluation.path)
+    for site in config.sites:
+        if site.path is not None and not site.path.is_file():
+            yield _no_file(f"sites.{site.name}.path", site.path)
+
+
+def _no_file(key: str, path: Path) -> str:
+    return (
+        f"{key} = {path}: no such file; mend the path, or give the folder that it starts from with "
+        "--set data.root=DIR or FEDPEFT_DATA_ROOT"
+    )
+
+
+def _about_delta(config: RunConfig) -> Iterator[str]:
+    delta = config.delta
+    for name, num_units in config.declared_units.items():
+        most = default_delta(num_units)
+        if delta > most:
+            yield (
+                f"privacy.delta = {delta:.3g}: above 1/declared_units^1.1 = {most:.3g} of site {name} "
+                f"({num_units} units); a smaller delta makes the claim mean more"
+            )
+
+
+def _about_batches(config: RunConfig) -> Iterator[str]:
+    rate = config.training.sampling_rate
+    for name, num_units in config.declared_units.items():
+        expected_batch = rate * num_units
+        if expected_batch < 1:
+            yield (
+                f"training.sampling_rate = {rate:g}: an expected batch of {expected_batch:.3g} units at site "
+                f"{name} ({num_units} units), below 1; most of its steps are noise alone: raise the rate"
+            )
+
+
+def _about_disclosure(config: RunConfig) -> Iterator[str]:
+    if config.run.seed is not None:
+        yield (
+            f"run.seed = {config.run.seed}: a seeded run is reproducible and has no guarantee; "
+            "leave it out for one"
+        )
+    evaluates_private = config.data.source == "jsonl" and config.evaluation.records > 0
+    if evaluates_private and not config.evaluation.public:
+        yield (
+            "evaluation.public = false: exact metrics on records that are not public are marked NOT PRIVATE; "
+            "declare them public if they are, or set evaluation.records = 0"
+        )

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must hold between several keys, checked on a configuration whose keys each fit by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from fedpeft.config.options import OPTION_KEYS, option_names
+from fedpeft.config.problems import Problem, closest, shown
+
+if TYPE_CHECKING:
+    from fedpeft.config.run_config import RunConfig
+
+_SOURCE_KEYS: Final = {"jsonl": "path", "docstrings": "package"}
+
+
+def cross_problems(config: RunConfig) -> list[Problem]:
+    """Everything that does not go together, in the order of the sections."""
+    return [problem for check in _CHECKS for problem in check(config)]
+
+
+def _known_options(config: RunConfig) -> Iterator[Problem]:
+    for key in OPTION_KEYS:
+        section, name = key.split(".")
+        value, known = getattr(getattr(config, section), name), option_names(key)
+        if value not in known:
+            allowed = " or ".join(shown(option) for option in known)
+            mend = closest(value, known) or "change it"
+            yield Problem((key,), f"{key} = {shown(value)}: must be {allowed}; {mend}")
+
+
+def _some_site(config: RunConfig) -> Iterator[Problem]:
+    if not config.sites:
+        yield Problem(
+            ("sites", "data.source"), "sites = []: at least 1 is needed; add a table [[sites]] for each site"
+        )
+
+
+def _different_names(config: RunConfig) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for site in config.sites:
+        key, folded = f"sites.{site.name}.name", site.name.casefold()
+        if folded in seen:
+            rule = "must differ from every other site's, upper and lower case aside, as it names files"
+            yield Problem((key,), f"{key} = {shown(site.name)}: {rule}; rename one of the two")
+        seen.add(folded)
+
+
+def _each_site_has_its_source(config: RunConfig) -> Iterator[Problem]:
+    source = config.data.source
+    (other_source,) = _SOURCE_KEYS.keys() - {source}
+    for site in config.sites:
+        key, other = (
+            f"sites.{site.name}.{_SOURCE_KEYS[source]}",
+            f"sites.{site.name}.{_SOURCE_KEYS[other_source]}",
+        )
+        if getattr(site, _SOURCE_KEYS[source]) is None:
+            line = f'{key}: missing, and data.source = "{source}" needs it at every site; add it'
+            yield Problem((key, "data.source"), line)
+        given = getattr(site, _SOURCE_KEYS[other_source])
+        if given is not None:
+            rule = f'has no use with data.source = "{source}"'
+            mend = f'remove it, or set data.source = "{other_source}"'
+            yield Problem((other, "data.source"), f"{other} = {shown(given)}: {rule}; {mend}")
+
+
+def _sites_are_disjoint(config: RunConfig) -> Iterator[Problem]:
+    """The guarantee of the adapter is the largest of the sites' only where their data do not overlap."""
+    name = _SOURCE_KEYS[config.data.source]
+    owners: dict[str, str] = {}
+    for site in config.sites:
+        source = getattr(site, name)
+        if source is None:
+            continue
+        owner = owners.setdefault(str(source), site.name)
+        if owner != site.name:
+            key = f"sites.{site.name}.{name}"
+            rule = f"is the data of site {owner} already, and each record may be counted at one site only"
+            line = f"{key} = {shown(source)}: {rule}; give each site its own data"
+            yield Problem((key, f"sites.{owner}.{name}"), line)
+
+
+def _declared_units(config: RunConfig) -> Iterator[Problem]:
+    for site in config.sites:
+        if site.declared_units is None:
+            key = f"sites.{site.name}.declared_units"
+            line = (
+                f"{key}: missing, and noise is calibrated to it; add the public number of units, at least 1"
+            )
+            yield Problem((key, "data.source"), line)
+
+
+def _site_epsilon(config: RunConfig) -> Iterator[Problem]:
+    most = config.privacy.epsilon
+    for site in config.sites:
+        if site.epsilon is not None and site.epsilon > most:
+            key = f"sites.{site.name}.epsilon"
+            rule = f"must be at most privacy.epsilon = {most}"
+            line = f"{key} = {site.epsilon}: {rule}; lower it, or leave it out for the run's"
+            yield Problem((key, "privacy.epsilon"), line)
+
+
+def _unit(config: RunConfig) -> Iterator[Problem]:
+    unit = config.privacy.unit
+    if config.data.source == "docstrings" and unit != "record":
+        rule = 'must be "record" with data.source = "docstrings", whose records belong to nobody in common'
+        line = f'privacy.unit = {shown(unit)}: {rule}; leave it out, or set data.source = "jsonl"'
+        yield Problem(("privacy.unit", "data.source"), line)
+
+
+def _min_sites(config: RunConfig) -> Iterator[Problem]:
+    least, num_sites = config.federation.min_sites, len(config.sites)
+    if least is not None and least > num_sites:
+        rule = f"must be at most the number of sites, {num_sites}"
+        line = f"federation.min_sites = {least}: {rule}; lower it, or leave it out for all"
+        yield Problem(("federation.min_sites", "sites"), line)
+
+
+def _something_to_evaluate(config: RunConfig) -> Iterator[Problem]:
+    if config.evaluation.records and config.evaluation.path is None and config.data.held_out == 0:
+        keys = ("data.held_out", "evaluation.path", "evaluation.records")
+        rule = "must be above 0 where evaluation has no path of its own"
+        mend = "hold out a share, give evaluation.path, or set evaluation.records = 0"
+        yield Problem(keys, f"data.held_out = {config.data.held_out}: {rule}; {mend}")
+
+
+_CHECKS: Final[tuple[Callable[[RunConfig], Iterator[Problem]], ...]] = (
+    _known_options,
+    _something_to_evaluate,
+    _some_site,
+    _different_names,
+    _each_site_has_its_source,
+    _sites_are_disjoint,
+    _declared_units,
+    _site_epsilon,
+    _unit,
+    _min_sites,
+)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a TOML may leave to be filled in: the demonstration's sites, and where relative paths start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from fedpeft.settings import DataSettings, ModelSettings
+
+DEMONSTRATION_PACKAGES: Final = ("stdlib", "torch", "transformers", "scipy", "pandas", "sympy", "networkx")
+"""The sites of source `docstrings` where none are given, one package each."""
+
+DEMONSTRATION_UNITS: Final = 1000
+"""Declared units of a site of source `docstrings`; each package above has more objects than that."""
+
+_DEFAULT_SOURCE: Final = DataSettings().source
+_DEFAULT_BACKBONE: Final = ModelSettings().backbone
+
+
+def fill_sites(raw: dict[str, Any]) -> None:
+    """Fill in the sites of the demonstration, or what they leave out, where its source is chosen."""
+    data = raw.get("data", {})
+    if not isinstance(data, dict) or data.get("source", _DEFAULT_SOURCE) != "docstrings":
+        return
+    sites = raw.setdefault("sites", [{"name": name, "package": name} for name in DEMONSTRATION_PACKAGES])
+    for site in sites if isinstance(sites, list) else ():
+        if isinstance(site, dict):
+            site.setdefault("declared_units", DEMONSTRATION_UNITS)
+
+
+def resolve_paths(raw: dict[str, Any], folder: Path, default_root: str | None) -> None:
+    """Make every path absolute.
+
+    Args:
+        raw: the configuration; what is no path in it is left for the check to find.
+        folder: of the TOML.
+        default_root: of ``[data] root``, relative to the working directory; empty or ``None``: ``folder``.
+    """
+    data = raw.setdefault("data", {})
+    root = folder
+    if isinstance(data, dict):
+        if "root" not in data:
+            data["root"] = str(_resolved(default_root, Path.cwd()) if default_root else folder)
+        elif isinstance(data["root"], str):
+            data["root"] = str(_resolved(data["root"], folder))
+        root = Path(data["root"]) if isinstance(data["root"], str) else folder
+    sites = raw.get("sites")
+    for table in (raw.get("evaluation"), *(sites if isinstance(sites, list) else ())):
+        if isinstance(table, dict) and isinstance(table.get("path"), str):
+            table["path"] = str(_resolved(table["path"], root))
+    _resolve_backbone(raw.get("model"), folder)
+
+
+def _resolve_backbone(model: Any, folder: Path) -> None:
+    """A path that exists wins over a hub id of the same name, as it does for whoever loads it."""
+    if not isinstance(model, dict) or not isinstance(model.get("backbone"), str):
+        return
+    backbone = model["backbone"]
+    path = _resolved(backbone, folder)
+    looks_like_path = backbone.startswith((".", "/", "~")) or backbone.lower().endswith(".gguf")
+    if backbone and backbone != _DEFAULT_BACKBONE and (looks_like_path or path.exists()):
+        model["backbone"] = str(path)
+
+
+def _resolved(path: str, folder: Path) -> Path:
+    try:
+        return (folder / Path(path).expanduser()).resolve()
+    except (OSError, RuntimeError, ValueError):  # a loop of links, no home, a null byte: no such file
+        return folder / path

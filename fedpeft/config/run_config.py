@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole run, as its TOML says it: the sections, and what must hold between them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from fedpeft.config.checks import cross_problems
+from fedpeft.errors import ConfigError
+from fedpeft.settings import (
+    AdapterSettings,
+    DataSettings,
+    EvaluationSettings,
+    FederationSettings,
+    ModelSettings,
+    PrivacySettings,
+    RunSettings,
+    Section,
+    SiteSettings,
+    TrainingSettings,
+)
+
+
+class RunConfig(Section):
+    """A run that can be carried out as far as its configuration alone can tell.
+
+    Two are equal when their keys are, wherever they were read from.
+
+    Raises:
+        ConfigError: sections that do not go together.
+        pydantic.ValidationError: a key that does not fit by itself; ``load_config`` and ``parse_config``
+            turn these into a ``ConfigError`` too.
+    """
+
+    method: Literal["fedpeft"] = "fedpeft"
+    """Preset that fills the sections below; any key can still be set."""
+    model: ModelSettings = ModelSettings()
+    adapter: AdapterSettings = AdapterSettings()
+    data: DataSettings = DataSettings()
+    sites: Annotated[tuple[SiteSettings, ...], Field(strict=False)] = ()
+    """One table [[sites]] for each organization; default: the seven packages of source `docstrings`."""
+    privacy: PrivacySettings = PrivacySettings()
+    training: TrainingSettings = TrainingSettings()
+    federation: FederationSettings = FederationSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    run: RunSettings = RunSettings()
+
+    _source_path: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _check_together(self) -> RunConfig:
+        problems = cross_problems(self)
+        if problems:
+            raise ConfigError([problem.line for problem in problems])
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        """Whether every key has the same value."""
+        return isinstance(other, RunConfig) and self.model_dump() == other.model_dump()
+
+    def __hash__(self) -> int:
+        """Of the keys alone, like equality."""
+        return hash(self.model_dump_json())
+
+    @property
+    def source_path(self) -> Path | None:
+        """The absolute path of the TOML it was read from; ``None`` for one that was made otherwise."""
+        return self._source_path
+
+    @property
+    def declared_units(self) -> dict[str, int]:
+        """The public number of units of each site, by the site's name."""
+        return {site.name: site.declared_units for site in self.sites if site.declared_units is not None}
+
+    @property
+    def delta(self) -> float:
+        """The guarantee's delta: as configured, else 1 / declared_units^1.1 of the largest site."""
+        if self.privacy.delta is not None:
+            return self.privacy.delta
+        return default_delta(max(self.declared_units.values()))
+
+
+def default_delta(declared_units: int) -> float:
+    """1 / declared_units^1.1: the delta where none is given, and the largest that raises no warning."""
+    return float(declared_units**-1.1)

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The JSON Schema of a run's TOML, and what it says about one key in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
+
+from fedpeft.config.options import OPTION_KEYS, option_names
+from fedpeft.config.run_config import RunConfig
+from fedpeft.types import JsonDict
+
+_TYPES = {
+    "integer": "a whole number",
+    "number": "a finite number",
+    "string": "text in quotes",
+    "boolean": "true or false",
+    "object": "a table",
+}
+_PLURALS = {"integer": "whole numbers", "string": "texts in quotes", "object": "tables"}
+_BOUNDS = {
+    "exclusiveMinimum": "above",
+    "minimum": "at least",
+    "exclusiveMaximum": "below",
+    "maximum": "at most",
+}
+
+
+def json_schema() -> JsonDict:
+    """A JSON Schema of the TOML, for editors: every key with its type, bounds, default and meaning.
+
+    It cannot express what spans several keys; ``load_config`` checks that too.
+    """
+    schema = RunConfig.model_json_schema()
+    for key in OPTION_KEYS:
+        properties, name = _table(schema, key.split(".")[:-1]), key.split(".")[-1]
+        properties[name]["enum"] = list(option_names(key))
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def known_keys(path: Sequence[str | int]) -> tuple[str, ...]:
+    """The keys of the table at ``path``; none where no table can stand."""
+    return tuple(_table(_schema(), path))
+
+
+def sections_with(key: str) -> tuple[str, ...]:
+    """The sections that have a key of this name."""
+    return tuple(
+        name for name in known_keys(()) if key in known_keys((name, 0) if name == "sites" else (name,))
+    )
+
+
+def expected(path: Sequence[str | int]) -> str:
+    """What the key at ``path`` accepts, in words: ``"a number above 0 and at most 1"``."""
+    return " or ".join(_alternatives(_at(_schema(), path)))
+
+
+def has_default(path: Sequence[str | int]) -> bool:
+    """Whether the key at ``path`` may be left out."""
+    return "default" in _at(_schema(), path)
+
+
+def default_of(path: Sequence[str | int]) -> Any:
+    """The default of the key at ``path``; ``None`` where it has none."""
+    return _at(_schema(), path).get("default")
+
+
+@cache
+def _schema() -> JsonDict:
+    return RunConfig.model_json_schema()
+
+
+def _resolve(schema: JsonDict, node: JsonDict) -> JsonDict:
+    """Follow a reference; what stands beside it (a description) is of no use here."""
+    if "$ref" in node:
+        target: JsonDict = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+        return target
+    return node
+
+
+def _at(schema: JsonDict, path: Sequence[str | int]) -> JsonDict:
+    node = schema
+    for part in path:
+        branch = node.get("items", {}) if isinstance(part, int) else node.get("properties", {}).get(part, {})
+        node = _resolve(schema, branch)
+    return node
+
+
+def _table(schema: JsonDict, path: Sequence[str | int]) -> JsonDict:
+    properties: JsonDict = _at(schema, path).get("properties", {})
+    return properties
+
+
+def _alternatives(node: JsonDict) -> Iterator[str]:
+    if "anyOf" in node:
+        for part in node["anyOf"]:
+            yield from _alternatives(_resolve(_schema(), part))
+    elif "enum" in node or "const" in node:
+        yield " or ".join(f'"{value}"' for value in node.get("enum", [node.get("const")]))
+    elif node.get("type") == "array":
+        kind = _resolve(_schema(), node["items"])["type"]
+        yield f"a list of {_PLURALS[kind]}" + (" that is not empty" if node.get("minItems") else "")
+    elif node.get("format") == "path":
+        yield "a path in quotes"
+    elif node.get("type") in _TYPES:
+        yield " ".join((_TYPES[node["type"]], *_limits(node)))
+
+
+def _limits(node: JsonDict) -> Iterator[str]:
+    bounds = [f"{words} {node[name]}" for name, words in _BOUNDS.items() if name in node]
+    if bounds:
+        yield " and ".join(bounds)
+    if "pattern" in node:
+        yield f"that matches {node['pattern']}"
+    elif node.get("minLength"):
+        yield "that is not empty"
