@@ -90,9 +90,9 @@ def _chosen_blocks(settings: AdapterSettings, num_blocks: int) -> list[int]:
     if settings.layers == "all":
         return list(range(num_blocks))
     outside = [layer for layer in settings.layers if not -num_blocks <= layer < num_blocks]
-    if outside or not settings.layers:
+    if outside:
         raise BackboneError(
-            f"adapter.layers: {outside or settings.layers} names no block; the backbone has blocks "
+            f"adapter.layers: {outside} names no block; the backbone has blocks "
             f"0 to {num_blocks - 1} (or -{num_blocks} to -1 from the top)"
         )
     return sorted({layer % num_blocks for layer in settings.layers})

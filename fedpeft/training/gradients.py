@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fedpeft.adapters.adapter import Adapter
 from fedpeft.adapters.sink import GradientSink
 from fedpeft.data.prompts import Example
-from fedpeft.errors import MechanismError
+from fedpeft.errors import BackboneError, MechanismError
 from fedpeft.training.batches import Chunk, UnitBatch, to_tensors
 from fedpeft.training.head import head_rows
 
@@ -37,7 +37,8 @@ def unit_gradients(model: nn.Module, adapter: Adapter, batch: UnitBatch) -> list
     """For each segment the ``(num_units, *shape)`` gradients, summed over a unit's examples.
 
     Raises:
-        MechanismError: a trained tensor that the loss does not reach.
+        BackboneError: a trained tensor that the loss does not reach.
+        MechanismError: a batch without examples.
     """
     device = adapter.device
     totals: list[Tensor] | None = None
@@ -56,7 +57,9 @@ def _taken(adapter: Adapter, sink: GradientSink) -> list[Tensor]:
     for key, segment in enumerate(adapter.layout.segments):
         gradient = sink.take(key)
         if gradient is None:
-            raise MechanismError(f"{segment.name}: the backward pass left no gradient for it")
+            raise BackboneError(
+                f"adapter.modules: no gradient reaches {segment.name}; leave this module out"
+            )
         gradients.append(gradient)
     return gradients
 

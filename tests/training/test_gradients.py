@@ -10,7 +10,7 @@ from torch import nn
 
 from fedpeft.adapters.adapter import Adapter
 from fedpeft.data.prompts import Example
-from fedpeft.errors import BackboneError, MechanismError
+from fedpeft.errors import BackboneError
 from fedpeft.settings import AdapterSettings
 from fedpeft.testing import float64_models, tiny_backbone
 from fedpeft.testing.reference import dummy_examples, loop_gradients
@@ -156,7 +156,7 @@ def test_a_tensor_the_loss_does_not_reach_is_named() -> None:
     block = adapter.model.model.layers[1]
     block.forward = lambda hidden_states, **_: hidden_states
     (batch,) = plan_batches([(e,) for e in dummy_examples((8,), 300)], 100)
-    with pytest.raises(MechanismError, match=r"layers\.1\.self_attn\.q_proj"):
+    with pytest.raises(BackboneError, match=r"layers\.1\.self_attn\.q_proj"):
         unit_gradients(adapter.model, adapter, batch)
 
 

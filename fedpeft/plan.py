@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run will cost before it starts: noise, epsilon, parameters, bytes. Reads no data, trains nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from fedpeft.adapters.adapter import plan_layout
+from fedpeft.backbone import backbone_skeleton
+from fedpeft.config import RunConfig, missing_files, warnings_of
+from fedpeft.privacy.accountant import calibrate, epsilon_pld
+from fedpeft.types import JsonDict, Layout, PrivacyEvent, Schedule
+
+_BYTES_PER_VALUE: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SitePlan:
+    """A site's part of a run.
+
+    Attributes:
+        sampling_rate: probability with which each unit enters a step.
+        expected_batch: sampling rate times declared units.
+        noise_multiplier: standard deviation of the noise over the sensitivity.
+        steps: private steps to pay for, over all rounds, the crash reserve included.
+        epsilon: of these steps at the run's delta, composed by PLD; at most what was asked for.
+    """
+
+    name: str
+    declared_units: int
+    sampling_rate: float
+    expected_batch: float
+    noise_multiplier: float
+    steps: int
+    epsilon: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The whole run.
+
+    Attributes:
+        epsilon: the cap of the run, the largest over the sites.
+        layout: of the adapter.
+        num_parameters: of the backbone.
+        bytes_a_round: adapter values up and down, over all sites.
+    """
+
+    epsilon: float
+    delta: float
+    unit: str
+    layout: Layout
+    num_parameters: int
+    sites: tuple[SitePlan, ...]
+    bytes_a_round: int
+    warnings: tuple[str, ...]
+    guarantee: str
+
+    @property
+    def trainable_percent(self) -> float:
+        """Trainable parameters in percent of the backbone's."""
+        return 100 * self.layout.size / self.num_parameters
+
+    def schedule(self, site: SitePlan, run_id: str) -> Schedule:
+        """What ``site`` is asked to commit before the first step."""
+        return Schedule(run_id, site.noise_multiplier, site.sampling_rate, site.steps, self.unit)
+
+    def to_json(self) -> JsonDict:
+        """The plan for machines."""
+        return {
+            "epsilon": self.epsilon,
+            "delta": self.delta,
+            "unit": self.unit,
+            "trainable_parameters": self.layout.size,
+            "trainable_percent": self.trainable_percent,
+            "segments": len(self.layout.segments),
+            "stages": {"training": {"epsilon": max(site.epsilon for site in self.sites)}},
+            "sites": [asdict(site) for site in self.sites],
+            "bytes_a_round": self.bytes_a_round,
+            "warnings": list(self.warnings),
+            "guarantee": self.guarantee,
+        }
+
+
+def make_plan(config: RunConfig) -> Plan:
+    """Calibrate every site's noise over all rounds and steps of the run.
+
+    Raises:
+        UserError: the backbone has no such blocks or modules, or epsilon cannot be reached.
+    """
+    skeleton = backbone_skeleton(config.model)
+    layout = plan_layout(skeleton, config.adapter)
+    sites = tuple(_site_plan(config, name, units) for name, units in config.declared_units.items())
+    return Plan(
+        epsilon=max(site_epsilons(config).values()),
+        delta=config.delta,
+        unit=config.privacy.unit,
+        layout=layout,
+        num_parameters=sum(p.numel() for p in skeleton.parameters()),
+        sites=sites,
+        bytes_a_round=2 * _BYTES_PER_VALUE * layout.size * len(sites),
+        warnings=(*warnings_of(config), *missing_files(config)),
+        guarantee=guarantee(config),
+    )
+
+
+def site_epsilons(config: RunConfig) -> dict[str, float]:
+    """The cap of each site: its own epsilon, or the run's."""
+    return {site.name: site.epsilon or config.privacy.epsilon for site in config.sites}
+
+
+def guarantee(config: RunConfig) -> str:
+    """The sentence to sign, or ``none: `` and why there is none."""
+    privacy = config.privacy
+    if config.run.seed is not None:
+        return f"none: seeded (run.seed = {config.run.seed} makes the noise predictable)"
+    unit = "record" if privacy.unit == "record" else f"value of {privacy.unit!r}"
+    parts = [
+        f"Everything a site sends in this run is ({max(site_epsilons(config).values()):g}, {config.delta:g})-"
+        f"differentially private for adding or removing one {unit} of its training data, against an adversary "
+        "who sees every message, controls the coordinator and the other sites, and knows the code."
+    ]
+    if privacy.unit != "record" and privacy.missing_unit == "record":
+        parts.append(f"A record without {privacy.unit!r} is a unit of its own.")
+    if config.data.source == "docstrings":
+        parts.append(
+            "The data set is the table of docstrings after duplicates were dropped over all packages, which is "
+            "a step for public demonstration data only."
+        )
+    if config.evaluation.records and not config.evaluation.public:
+        parts.append("Metrics are exact on held-out records: they are NOT PRIVATE and not covered.")
+    parts.append(
+        "Not covered: a person in several sites' data, response times, what the backbone already knew, a "
+        "compromised host, floating-point attacks."
+    )
+    return " ".join(parts)
+
+
+def _site_plan(config: RunConfig, name: str, declared_units: int) -> SitePlan:
+    rate = config.training.sampling_rate
+    steps = (config.federation.rounds + config.privacy.crash_reserve) * config.training.local_steps
+    multiplier = calibrate(site_epsilons(config)[name], config.delta, rate, steps)
+    event = PrivacyEvent("poisson-gaussian", multiplier, rate, steps, config.privacy.unit)
+    return SitePlan(
+        name=name,
+        declared_units=declared_units,
+        sampling_rate=rate,
+        expected_batch=rate * declared_units,
+        noise_multiplier=multiplier,
+        steps=steps,
+        epsilon=epsilon_pld([event], config.delta),
+    )
