@@ -9,6 +9,7 @@ never a site's data or the state of a random generator.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -83,7 +84,8 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
         partial.replace(final)
         _make_names_durable(folder)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise RunDirectoryError(
             f"checkpoint: {final} cannot be written ({error.strerror}); the one before it is intact: make "
             f"room for {len(body)} bytes and resume"

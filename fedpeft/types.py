@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -210,12 +210,17 @@ class Transport(Protocol):
         """Wait until ``num_sites`` sites are connected or the deadline passes; ask each for its facts."""
         ...
 
-    def commit(self, schedules: Mapping[str, Schedule], deadline_s: float) -> Mapping[str, RefusalCode | None]:
+    def commit(
+        self, schedules: Mapping[str, Schedule], deadline_s: float
+    ) -> Mapping[str, RefusalCode | None]:
         """Ask each site to commit the whole run; ``None`` is consent."""
         ...
 
-    def train(self, requests: Mapping[str, TrainRequest], deadline_s: float) -> Mapping[str, Answer]:
-        """One round."""
+    def train(self, requests: Mapping[str, TrainRequest], deadline_s: float) -> Iterable[tuple[str, Answer]]:
+        """One round: answers in the order of the requests, so that sums are reproducible.
+
+        They come one by one, so that a round need not hold a vector for every site.
+        """
         ...
 
 

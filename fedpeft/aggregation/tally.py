@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What came back in one round: who answered, who refused, what could not be used, and the aggregate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import final
+
+import numpy as np
+
+from fedpeft.aggregation.base import Aggregator
+from fedpeft.types import Answer, JsonDict, PrivacyEvent, PrivateUpdate, RefusalCode, TrainRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What one site was asked in a round.
+
+    Attributes:
+        unit: of the schedule that the site committed.
+        weight: its public weight in the aggregate: sampling rate times declared units.
+    """
+
+    request: TrainRequest
+    unit: str
+    weight: float
+
+
+def find_problem(ask: Ask, update: PrivateUpdate) -> str | None:
+    """Why a release cannot be used, or ``None``.
+
+    Args:
+        ask: what was asked.
+        update: what came back: fields of the right types, with any content.
+    """
+    request = ask.request
+    if update.request_id != request.request_id:
+        return "another request"
+    if update.event != PrivacyEvent(
+        "poisson-gaussian", request.noise_multiplier, request.sampling_rate, request.local_steps, ask.unit
+    ):
+        return "another event than asked"
+    if update.values.shape != request.adapter.shape:
+        return "another length"
+    if not np.isfinite(update.values).all():
+        return "not finite"
+    return None
+
+
+@final
+@dataclass(slots=True)
+class Tally:
+    """The answers of one round, sorted as they come. An unusable release counts as no answer.
+
+    Attributes:
+        answered: sites whose release is in the aggregate.
+        refused: sites that refused, and the code.
+        dropped: sites whose release could not be used, and why.
+        events: what the releases cost, those that were dropped included: their site has paid for them.
+        ledger_heads: newest head of each site that answered.
+    """
+
+    asks: Mapping[str, Ask]
+    aggregator: Aggregator
+    answered: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    dropped: dict[str, str] = field(default_factory=dict)
+    events: dict[str, PrivacyEvent] = field(default_factory=dict)
+    ledger_heads: dict[str, str] = field(default_factory=dict)
+    bytes_up: int = 0
+
+    def take(self, site: str, answer: Answer) -> None:
+        """Sort one answer. Only the first of a site that was asked counts."""
+        if site not in self.missing:
+            return
+        if isinstance(answer, RefusalCode):
+            self.refused[site] = answer.value
+            return
+        ask = self.asks[site]
+        self.bytes_up += answer.values.nbytes
+        self.events[site] = answer.event
+        problem = find_problem(ask, answer)
+        if problem is not None:
+            self.dropped[site] = problem
+            return
+        self.aggregator.add(answer.values, ask.weight)
+        self.ledger_heads[site] = answer.ledger_head
+        self.answered.append(site)
+
+    @property
+    def missing(self) -> list[str]:
+        """Sites without an answer so far."""
+        seen = {*self.answered, *self.refused, *self.dropped}
+        return [site for site in self.asks if site not in seen]
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Why each site that is not in the aggregate is not."""
+        return {**self.refused, **self.dropped, **dict.fromkeys(self.missing, "no answer")}
+
+    def record(self, update_norm: float, train_seconds: float, aggregate_seconds: float) -> JsonDict:
+        """The round's line of ``rounds.jsonl``, without its number.
+
+        Args:
+            update_norm: L2 norm of the aggregate.
+            train_seconds: from the first request to the last answer.
+            aggregate_seconds: from the last answer to the new adapter.
+        """
+        return {
+            "answered": self.answered,
+            "refused": self.refused,
+            "dropped": self.dropped,
+            "missing": self.missing,
+            "update_norm": update_norm,
+            "seconds": {"train": train_seconds, "aggregate": aggregate_seconds},
+            "bytes_up": self.bytes_up,
+            "bytes_down": sum(ask.request.adapter.nbytes for ask in self.asks.values()),
+        }

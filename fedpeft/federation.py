@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""THE round loop: describe, commit, then rounds of ask, check, aggregate, step, checkpoint.
+
+Sites are known only through :class:`fedpeft.types.Transport`, so the same loop runs a simulation, a
+deployment and a test. Nothing here is private: it sees releases and public facts.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from fedpeft.aggregation.base import Aggregator
+from fedpeft.aggregation.server_optimizer import ServerOptimizer
+from fedpeft.aggregation.tally import Ask, Tally
+from fedpeft.checkpoint import Checkpoint, save
+from fedpeft.errors import FedpeftError, RunDirectoryError
+from fedpeft.types import (
+    FloatVector,
+    JsonDict,
+    PrivacyEvent,
+    RefusalCode,
+    Schedule,
+    SiteFacts,
+    TrainRequest,
+    Transport,
+)
+
+CHECKPOINT_FOLDER = "checkpoint"
+ROUNDS_FILE = "rounds.jsonl"
+
+StopReason = Literal["completed", "budget", "quorum", "interrupted"]
+Scheduler = Callable[[Mapping[str, SiteFacts]], Mapping[str, Schedule]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundPlan:
+    """What every round of a run has in common, all of it public.
+
+    Attributes:
+        num_sites: how many sites to wait for before the run begins, at most ``deadline_s``.
+        min_sites: fewer sites, at the start or in a round, end the run with the model as it is.
+        deadline_s: of a round, and of each exchange before the first.
+    """
+
+    rounds: int
+    local_steps: int
+    learning_rate: float
+    scales: tuple[float, ...]
+    clipping: str
+    layout_digest: str
+    num_sites: int
+    min_sites: int
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        state: after the last complete round.
+        detail: one line on why it stopped, for people.
+        events: the coordinator's own view of what each site spent: one event a release received, those of
+            a round that did not complete included.
+        left_out: sites that did not take part at all, and why.
+    """
+
+    state: Checkpoint
+    stopped_because: StopReason
+    detail: str
+    events: dict[str, tuple[PrivacyEvent, ...]]
+    left_out: dict[str, str]
+
+
+def run_rounds(
+    transport: Transport,
+    plan: RoundPlan,
+    start: Checkpoint,
+    *,
+    schedule: Scheduler,
+    new_aggregator: Callable[[int], Aggregator],
+    optimizer: ServerOptimizer,
+    folder: Path,
+    on_round: Callable[[Checkpoint], None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Outcome:
+    """Run what is left of a run, from its beginning or from a checkpoint.
+
+    Going on from a checkpoint sends the requests that an uninterrupted run would have sent, byte for byte
+    but for the echoed ledger head, so that a site which has already paid for one sends its release again.
+
+    Args:
+        transport: reaches the sites.
+        plan: of the rounds.
+        start: ``Checkpoint.fresh(...)`` or one that was loaded.
+        schedule: what each site shall commit, from the facts of those that are there; sites it omits do
+            not take part. Called once in the life of a run, before anything is spent.
+        new_aggregator: makes the rule of one round for a vector length.
+        optimizer: of the server.
+        folder: the run directory; gets ``checkpoint/`` and ``rounds.jsonl``.
+        on_round: called after every round that is complete and durable.
+        clock: seconds.
+
+    Raises:
+        FedpeftError: the first round moved no weight, or a round made one that is not finite.
+        RunDirectoryError: the folder cannot be written.
+    """
+    run = _Run(transport, plan, start, schedule, new_aggregator, optimizer, folder, on_round, clock)
+    try:
+        because = run.gather() or run.commit() or run.rounds()
+    except KeyboardInterrupt:
+        because = "interrupted"
+        run.detail = (
+            f"interrupted after {run.state.rounds_completed} complete rounds; resume goes on from there"
+        )
+    return Outcome(run.state, because, run.detail, run.composed_events(), run.left_out)
+
+
+@dataclass(slots=True)
+class _Run:
+    transport: Transport
+    plan: RoundPlan
+    state: Checkpoint
+    schedule: Scheduler
+    new_aggregator: Callable[[int], Aggregator]
+    optimizer: ServerOptimizer
+    folder: Path
+    on_round: Callable[[Checkpoint], None] | None
+    clock: Callable[[], float]
+    facts: Mapping[str, SiteFacts] = field(default_factory=dict)
+    members: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    unfinished: dict[str, PrivacyEvent] = field(default_factory=dict)
+    detail: str = ""
+
+    def gather(self) -> StopReason | None:
+        """Learn who is there; stop before anything is spent if they are too few."""
+        self.facts = self.transport.describe(self.plan.num_sites, self.plan.deadline_s)
+        if len(self.facts) < self.plan.min_sites:
+            return self._stop("connected", len(self.facts), {})
+        return None
+
+    def commit(self) -> StopReason | None:
+        """Fix the schedules, make them durable here, then have every site commit its own."""
+        if not self.state.schedules:
+            self.state = replace(self.state, schedules=dict(self.schedule(self.facts)))
+        save(self.state, self.folder / CHECKPOINT_FOLDER)
+        self._write_records("w", self.state.records)
+        schedules = self.state.schedules
+        asked = {site: schedules[site] for site in sorted(schedules) if site in self.facts}
+        replies = self.transport.commit(asked, self.plan.deadline_s)
+        self.members = [site for site in asked if site in replies and replies[site] is None]
+        refused = {site: code.value for site, code in replies.items() if code is not None}
+        self.left_out = {
+            **dict.fromkeys(set(schedules) - set(asked), "not connected"),
+            **dict.fromkeys(set(self.facts) - set(asked), "not scheduled"),
+            **dict.fromkeys(set(asked) - set(replies), "no answer"),
+            **refused,
+        }
+        if len(self.members) < self.plan.min_sites:
+            return self._stop("committed the run", len(self.members), self.left_out)
+        return None
+
+    def rounds(self) -> StopReason:
+        """Every round that is left."""
+        while self.state.rounds_completed < self.plan.rounds:
+            if (because := self._round(self.state.rounds_completed + 1)) is not None:
+                return because
+        self.detail = f"all {self.plan.rounds} rounds are complete"
+        return "completed"
+
+    def composed_events(self) -> dict[str, tuple[PrivacyEvent, ...]]:
+        """Of the complete rounds and of one that was left unfinished."""
+        return _with_events(self.state.events, self.unfinished)
+
+    def _round(self, number: int) -> StopReason | None:
+        """Ask, check, aggregate, step, checkpoint."""
+        asks = {site: self._ask(site, number) for site in self.members}
+        tally = Tally(asks, self.new_aggregator(self.state.adapter.size))
+        self.unfinished = tally.events
+        times = [self.clock()]
+        requests = {site: ask.request for site, ask in asks.items()}
+        for site, answer in self.transport.train(requests, self.plan.deadline_s):
+            tally.take(site, answer)
+        times.append(self.clock())
+        if len(tally.answered) < self.plan.min_sites:
+            return self._stop(f"answered round {number}", len(tally.answered), tally.problems)
+        mean = tally.aggregator.result()
+        adapter, optimizer = self.optimizer.apply(self.state.adapter, mean, self.state.optimizer)
+        check_step(number, self.state.adapter, adapter)
+        times.append(self.clock())
+        norm = math.sqrt(float(mean @ mean))
+        record = {"round": number, **tally.record(norm, times[1] - times[0], times[2] - times[1])}
+        self._keep(
+            replace(
+                self.state,
+                rounds_completed=number,
+                adapter=adapter,
+                optimizer=optimizer,
+                ledger_heads={**self.state.ledger_heads, **tally.ledger_heads},
+                events=_with_events(self.state.events, tally.events),
+                records=(*self.state.records, record),
+            )
+        )
+        return None
+
+    def _ask(self, site: str, number: int) -> Ask:
+        schedule, facts = self.state.schedules[site], self.facts[site]
+        request = TrainRequest(
+            run_id=self.state.run_id,
+            request_id=f"{self.state.run_id}:{site}:{number}",
+            round_number=number,
+            local_steps=self.plan.local_steps,
+            learning_rate=self.plan.learning_rate,
+            noise_multiplier=schedule.noise_multiplier,
+            sampling_rate=schedule.sampling_rate,
+            scales=self.plan.scales,
+            clipping=self.plan.clipping,
+            layout_digest=self.plan.layout_digest,
+            adapter=self.state.adapter,
+            ledger_head=self.state.ledger_heads.get(site, facts.ledger_head),
+        )
+        return Ask(request, schedule.unit, schedule.sampling_rate * facts.declared_units)
+
+    def _keep(self, state: Checkpoint) -> None:
+        save(state, self.folder / CHECKPOINT_FOLDER)
+        self.state, self.unfinished = state, {}
+        self._write_records("a", state.records[-1:])
+        if self.on_round is not None:
+            self.on_round(state)
+
+    def _write_records(self, mode: Literal["w", "a"], records: tuple[JsonDict, ...]) -> None:
+        path = self.folder / ROUNDS_FILE
+        try:
+            with path.open(mode, encoding="utf-8") as file:
+                file.writelines(json.dumps(record) + "\n" for record in records)
+        except OSError as error:
+            raise RunDirectoryError(
+                f"{path}: cannot be written ({error.strerror}); mend it and resume"
+            ) from error
+
+    def _stop(self, did_what: str, num_sites: int, problems: Mapping[str, str]) -> StopReason:
+        """``budget`` where that keeps every site away, ``quorum`` otherwise."""
+        named = "; ".join(f"{site}: {problem}" for site, problem in sorted(problems.items()))
+        self.detail = f"{num_sites} sites {did_what}, min_sites is {self.plan.min_sites}" + (
+            f" ({named})" if named else ""
+        )
+        only_budget = num_sites == 0 and set(problems.values()) == {RefusalCode.BUDGET.value}
+        return "budget" if only_budget else "quorum"
+
+
+def check_step(number: int, before: FloatVector, after: FloatVector) -> None:
+    """Fail loudly where a round did nothing, or nothing that can be used.
+
+    Args:
+        number: of the round.
+        before: ``(d,)`` the adapter before it.
+        after: ``(d,)`` and after it.
+
+    Raises:
+        FedpeftError: the first round moved no weight, or a weight is not finite.
+    """
+    keys = "training.learning_rate or federation.server_learning_rate"
+    if number == 1 and np.array_equal(before, after):
+        raise FedpeftError(
+            f"adapter: the first round changed no weight, so only budget is spent; raise {keys}"
+        )
+    if not np.isfinite(after).all():
+        raise FedpeftError(f"adapter: round {number} made weights that are not finite; lower {keys}")
+
+
+def _with_events(
+    events: Mapping[str, tuple[PrivacyEvent, ...]], newer: Mapping[str, PrivacyEvent]
+) -> dict[str, tuple[PrivacyEvent, ...]]:
+    sites = sorted({*events, *newer})
+    return {s: (*events.get(s, ()), *([newer[s]] if s in newer else [])) for s in sites}

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fedpeft.aggregation.mean import Rule
+from fedpeft.aggregation.tally import Ask, Tally, find_problem
+from fedpeft.types import PrivacyEvent, PrivateUpdate, RefusalCode, TrainRequest
+
+
+def _ask(site: str, weight: float = 1.0) -> Ask:
+    request = TrainRequest(
+        "run", f"run:{site}:1", 1, 2, 0.5, 1.1, 0.1, (1.0,), "flat", "abc", np.zeros(4, np.float32), "head"
+    )
+    return Ask(request, "record", weight)
+
+
+def _update(site: str, value: float = 1.0) -> PrivateUpdate:
+    event = PrivacyEvent("poisson-gaussian", 1.1, 0.1, 2, "record")
+    return PrivateUpdate(f"run:{site}:1", np.full(4, value, np.float32), event, f"new head of {site}")
+
+
+def _tally(*sites: str) -> Tally:
+    return Tally({site: _ask(site) for site in sites}, Rule(4))
+
+
+def test_what_was_asked_is_usable():
+    assert find_problem(_ask("a"), _update("a")) is None
+
+
+@pytest.mark.parametrize("position", range(4))
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_number_that_is_not_finite_is_enough(position, bad):
+    values = np.ones(4, np.float32)
+    values[position] = bad
+    assert find_problem(_ask("a"), replace(_update("a"), values=values)) == "not finite"
+
+
+@pytest.mark.parametrize("shape", [(3,), (5,), (0,), (2, 2), (4, 1)])
+def test_another_shape_is_a_problem(shape):
+    assert find_problem(_ask("a"), replace(_update("a"), values=np.ones(shape, "f4"))) == "another length"
+
+
+def test_answers_are_sorted_as_they_come():
+    tally = _tally("a", "b", "c", "d")
+    tally.take("a", _update("a"))
+    tally.take("b", RefusalCode.ROLLBACK)
+    tally.take("c", _update("c", np.nan))
+    assert tally.answered == ["a"]
+    assert tally.problems == {"b": "rollback", "c": "not finite", "d": "no answer"}
+    assert set(tally.events) == {"a", "c"}
+    assert tally.ledger_heads == {"a": "new head of a"}
+    assert tally.bytes_up == 32
+
+
+def test_only_the_first_answer_counts():
+    tally = _tally("a", "b", "c")
+    for site, first in (("a", _update("a")), ("b", RefusalCode.BUDGET), ("c", _update("c", np.nan))):
+        tally.take(site, first)
+        tally.take(site, _update(site, 100.0))
+        tally.take(site, RefusalCode.EXPIRED)
+    np.testing.assert_array_equal(tally.aggregator.result(), np.ones(4))
+    assert tally.problems == {"b": "budget", "c": "not finite"}
+    assert tally.bytes_up == 32
+
+
+def test_a_stranger_is_ignored():
+    tally = _tally("a")
+    tally.take("z", _update("z"))
+    assert (tally.answered, tally.events, tally.missing) == ([], {}, ["a"])
+
+
+def test_weights_are_those_of_the_ask():
+    tally = Tally({"a": _ask("a", 30.0), "b": _ask("b", 10.0)}, Rule(4))
+    tally.take("a", _update("a", 1.0))
+    tally.take("b", _update("b", 5.0))
+    np.testing.assert_array_equal(tally.aggregator.result(), np.full(4, 2.0))
