@@ -159,7 +159,7 @@ class Prompter:
         except jinja2.TemplateError:
             return plain  # refuses a system role, so it inserts none
         rest = both.removeprefix(alone)
-        if not alone or rest == both or _SYSTEM in rest:
+        if not alone or rest == both or _SYSTEM in rest or _USER not in rest:
             return plain  # the system text is part of the user's turn: nothing stands alone
         bos = self._tokenizer.bos_token or ""
         lead = bos if bos and alone.startswith(bos) and not rest.startswith(bos) else ""

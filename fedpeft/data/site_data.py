@@ -95,7 +95,7 @@ def check_sources(sites: Sequence[SiteSettings], data: DataSettings) -> list[str
 
 
 def check_file(path: Path, key: str) -> str | None:
-    """Say what keeps ``path`` from being read, naming the configuration's ``key``; ``None`` when nothing does."""
+    """Say what keeps a file from being read, naming the configuration's ``key``; ``None``: nothing does."""
     try:
         if path.is_dir():
             return f"{key}: {path} is a folder; name the jsonl file in it"
