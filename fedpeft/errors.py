@@ -9,6 +9,7 @@
     │   ├── DataError        a data file, a column, an encoding
     │   ├── BackboneError    a model that cannot be loaded or trained
     │   └── RunDirectoryError  an output folder that exists, is not a run, has no space
+    ├── EventError           a privacy event that no accountant here can compose
     ├── LedgerError          a ledger that must not be used (another identity, edited, newer, locked)
     ├── Refusal              a site's answer to a request it will not serve; carries an enumerated code
     └── MechanismError       the private step was given something that would break its guarantee
@@ -51,6 +52,10 @@ class BackboneError(UserError):
 
 class RunDirectoryError(UserError):
     """The output folder exists already, is not a run, or cannot be written."""
+
+
+class EventError(FedpeftError):
+    """A privacy event is not one of ours, or a field of it is out of its range; it was not composed."""
 
 
 class LedgerError(FedpeftError):
