@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel
 
 from fedpeft.adapters.adapter import Adapter, plan_layout
-from fedpeft.adapters.export import export_peft
+from fedpeft.adapters.peft_format import export_peft
 from fedpeft.errors import BackboneError
 from fedpeft.settings import AdapterSettings
 from fedpeft.testing import TINY_KINDS, tiny_backbone

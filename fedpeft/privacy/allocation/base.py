@@ -7,6 +7,7 @@ mechanism's sensitivity is 1 whatever the scales are.
 
 from __future__ import annotations
 
+import importlib
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -46,3 +47,10 @@ class AllocationRule(ABC):
     @abstractmethod
     def allocate(self, layout: Layout, clip_norm: float) -> Allocation:
         """For a layout and the scale C of the whole vector."""
+
+
+def find(name: str) -> AllocationRule:
+    """The rule in the module of that name (``"a-b"`` is ``a_b.py``)."""
+    module = importlib.import_module(f"fedpeft.privacy.allocation.{name.replace('-', '_')}")
+    rule: AllocationRule = module.Rule()
+    return rule

@@ -1,16 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The adapter as a folder that the peft library loads: the only place that knows peft's format."""
+"""Adapters as folders of the peft library: the only place that knows peft's format."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
-from peft import LoraConfig, TaskType
+from peft import LoraConfig, PeftModel, TaskType
 from safetensors.torch import save_file
+from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from fedpeft.adapters.adapter import Adapter
+from fedpeft.errors import DataError
+
+_CONFIG_FILE = "adapter_config.json"
 
 
 def export_peft(adapter: Adapter, folder: Path, backbone: str) -> None:
@@ -41,3 +49,38 @@ def export_peft(adapter: Adapter, folder: Path, backbone: str) -> None:
         fan_in_fan_out=isinstance(adapter.modules[0].base, Conv1D),
         inference_mode=True,
     ).save_pretrained(str(folder))
+
+
+def backbone_of(folder: Path) -> str:
+    """The backbone that the adapter in ``folder`` names.
+
+    Raises:
+        DataError: no adapter there, or one that names none.
+    """
+    path = folder / _CONFIG_FILE
+    try:
+        name = json.loads(path.read_text("utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{folder}: is no PEFT adapter with a readable {_CONFIG_FILE}; name a folder that has one"
+        ) from error
+    if not name:
+        raise DataError(f"{folder}: its {_CONFIG_FILE} names no backbone; give --backbone")
+    return str(name)
+
+
+@contextmanager
+def peft_attached(model: Any, folder: Path) -> Iterator[nn.Module]:
+    """Within the context ``model`` carries the adapter in ``folder``, of whatever kind peft knows.
+
+    Raises:
+        DataError: the adapter does not fit the model.
+    """
+    try:
+        attached = PeftModel.from_pretrained(model, str(folder))
+    except (ValueError, RuntimeError, OSError) as error:
+        raise DataError(f"{folder}: peft cannot load it on this backbone ({error}); check --backbone") from error
+    try:
+        yield attached.eval()
+    finally:
+        attached.unload()

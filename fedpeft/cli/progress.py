@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a person sees of a run: bars on standard error while it goes on, a table when it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+
+from rich.console import Console, Group
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from fedpeft.training.local import StepProgress
+from fedpeft.types import JsonDict
+
+_PERCENT = ("ranking_accuracy", "token_accuracy")
+
+
+class TerminalProgress:
+    """Hears of evaluation, rounds and steps, and draws them.
+
+    What it shows of a site's steps is the site's own business: fit for the terminal of a simulation, never
+    sent or stored.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._line: TaskID | None = None
+        self._label = ""
+        self._site = ("", 0)
+        self._since = monotonic()
+
+    def evaluating(self, label: str, done: int, total: int) -> None:
+        """Records evaluated."""
+        self._draw(f"evaluate {label}", done, total)
+
+    def site_step(self, site: str, step: StepProgress) -> None:
+        """A micro-batch of a site is done."""
+        if self._site != (site, step.step) or step.tokens_done < step.tokens_in_step / 100:
+            self._site, self._since = (site, step.step), monotonic()
+        seconds = monotonic() - self._since
+        rate = f", {step.tokens_done / seconds:,.0f} tokens/s" if seconds > 0.5 else ""
+        label = f"{site} step {step.step}/{step.num_steps}{rate}"
+        self._draw(label, step.tokens_done, max(1, step.tokens_in_step))
+
+    def round_done(self, number: int, rounds: int, record: JsonDict, epsilon_spent: float) -> None:
+        """A round is complete."""
+        names = [f"{site} ({why})" for key in ("refused", "dropped") for site, why in record[key].items()]
+        left_out = f", without {', '.join([*names, *record['missing']])}" if names or record["missing"] else ""
+        self._progress.console.print(
+            f"round {number}/{rounds}: {len(record['answered'])} sites{left_out}, "
+            f"epsilon spent {epsilon_spent:.3f}, {record['seconds']['train']:.1f} s"
+        )
+
+    def _draw(self, label: str, done: int, total: int) -> None:
+        if self._line is None:
+            self._line = self._progress.add_task(label, total=total)
+        self._progress.update(self._line, description=label, completed=done, total=total)
+
+
+@contextmanager
+def showing_progress() -> Iterator[TerminalProgress]:
+    """Draw on standard error, on one line that is gone when the run is over."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield TerminalProgress(progress)
+
+
+def closing_table(result: JsonDict, folder: Path) -> Group:
+    """The figures of ``result.json`` that people look for first."""
+    lines = [
+        f"epsilon {result['epsilon']:g} (spent {result['epsilon_spent']:.4f}), delta {result['delta']:.3g}, "
+        f"unit {result['unit']}",
+        f"{result['trainable_parameters']:,} trainable parameters ({result['trainable_percent']:.3f} %), "
+        f"{result['seconds']['total']:.0f} s, peak {result['peak_rss_mb']:,.0f} MB",
+        f"guarantee: {result['guarantee']}",
+        f"adapter: {folder / 'adapter'}   ledgers: {folder / 'ledger'}",
+    ]
+    title = f"{folder}: {result['stopped_because']} after {result['rounds_completed']} rounds"
+    return Group(figures_table(result["metrics"], title), *lines)
+
+
+def figures_table(metrics: JsonDict, title: str) -> Group:
+    """Figures before and after, and their paired difference."""
+    if metrics["before"] is None:
+        return Group(f"{title}; {metrics['privacy']}")
+    table = Table(title=title)
+    for name in ("metric", "before", "after", "difference (95 % interval, paired)"):
+        table.add_column(name, justify="left" if name == "metric" else "right")
+    for name, before in metrics["before"].items():
+        figures = (before, metrics["after"][name], metrics["difference"][name])
+        table.add_row(name.replace("_", " "), *(_figure(name, f) for f in figures))
+    return Group(table, f"{metrics['records']} records, {metrics['privacy']}")
+
+
+def _figure(name: str, figure: JsonDict) -> str:
+    def show(number: float | None) -> str:
+        if number is None:
+            return "-"
+        return f"{100 * number:.1f} %" if name in _PERCENT else f"{number:.3f}"
+
+    return f"{show(figure['value'])} [{show(figure['low'])}, {show(figure['high'])}]"

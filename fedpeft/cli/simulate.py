@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``fedpeft simulate``: a whole run, all sites in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fedpeft.cli import frame
+from fedpeft.cli.frame import Answer
+
+
+@frame.command("simulate", example="simulate simulations/quickstart.toml --out runs/first")
+@frame.run_file
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where the run's files go; default: runs/NAME of RUN.toml.",
+)
+def command(path: str, overrides: tuple[str, ...], out: Path | None) -> Answer:
+    """Train over all organizations of RUN.toml, in this process, and leave adapter, ledgers and figures."""
+    from fedpeft.cli.progress import closing_table, showing_progress
+    from fedpeft.config import load_config
+    from fedpeft.flower.simulation import simulate
+
+    config = load_config(path, overrides, files_must_exist=True)
+    folder = out or Path("runs") / Path(path).stem
+    with showing_progress() as progress:
+        result = simulate(config, folder, progress)
+    return Answer(result, closing_table(result, folder))

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole federation in this process: the real apps over an in-process grid, on one backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from flwr.app import Context
+
+from fedpeft.checkpoint import Checkpoint
+from fedpeft.config import RunConfig
+from fedpeft.errors import RunDirectoryError
+from fedpeft.flower.client import SitePort, build_client_app
+from fedpeft.flower.grid import InProcessGrid, server_context
+from fedpeft.flower.server import build_server_app
+from fedpeft.plan import Plan
+from fedpeft.result import Stopwatch
+from fedpeft.run import Reporter, conduct, open_run, plan_of, prepare_folder
+from fedpeft.training.local import StepProgress
+from fedpeft.types import JsonDict, Transport
+from fedpeft.workspace import Workspace
+
+
+class Observer(Reporter, Protocol):
+    """A reporter that also hears of the sites' own steps, as only a simulation can."""
+
+    def site_step(self, site: str, step: StepProgress) -> None:
+        """A micro-batch of a site is done."""
+
+
+def simulate(config: RunConfig, out: Path, observer: Observer | None = None) -> JsonDict:
+    """Run ``config`` with all its sites in this process.
+
+    Args:
+        config: a complete run.
+        out: folder for the run's files; must not exist yet, or be empty.
+        observer: hears of progress.
+
+    Returns:
+        What ``result.json`` holds.
+
+    Raises:
+        UserError: something the user gave cannot be used; nothing was spent and no folder is left half made.
+        FedpeftError: the run cannot go on; what is complete is in its checkpoint.
+    """
+    watch = Stopwatch()
+    plan = plan_of(config)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        prepare_folder(config, plan, out)  # refuses, before minutes go into loading
+    with Workspace(config, out, observer.site_step if observer else None) as workspace:
+        watch.lap("load", watch.started)
+        prepare_folder(config, plan, out)
+        return _run(workspace, plan, None, observer, watch)
+
+
+def resume(out: Path, observer: Observer | None = None) -> JsonDict:
+    """Go on with the simulation in ``out`` from its last complete round.
+
+    Raises:
+        RunDirectoryError: ``out`` is not a run, or the run is complete.
+        FedpeftError: the run cannot go on.
+    """
+    watch = Stopwatch()
+    config, checkpoint = open_run(out)
+    if checkpoint is not None and checkpoint.rounds_completed >= config.federation.rounds:
+        if (out / "result.json").is_file():
+            raise RunDirectoryError(
+                f"{out}: all {config.federation.rounds} rounds are complete; its result is in result.json"
+            )
+    plan = plan_of(config)
+    with Workspace(config, out, observer.site_step if observer else None) as workspace:
+        watch.lap("load", watch.started)
+        return _run(workspace, plan, checkpoint, observer, watch)
+
+
+def _run(
+    workspace: Workspace,
+    plan: Plan,
+    checkpoint: Checkpoint | None,
+    observer: Observer | None,
+    watch: Stopwatch,
+) -> JsonDict:
+    results: list[JsonDict] = []
+
+    def coordinate(transport: Transport, _run_config: object) -> None:
+        results.append(
+            conduct(workspace, plan, transport, checkpoint=checkpoint, reporter=observer, watch=watch)
+        )
+
+    def find_site(context: Context) -> SitePort:
+        return workspace.site(int(context.node_config["partition-id"]))
+
+    grid = InProcessGrid(build_client_app(find_site), num_nodes=len(plan.sites))
+    build_server_app(coordinate)(grid, server_context())
+    return results[0]

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``result.json``: what a run found and what it cost, for people and programs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from fedpeft.errors import RunDirectoryError
+from fedpeft.evaluation import Scores, compare, summarize
+from fedpeft.federation import Outcome
+from fedpeft.plan import Plan, site_epsilons
+from fedpeft.privacy.accountant import epsilon
+from fedpeft.types import JsonDict, PrivacyEvent
+from fedpeft.workspace import Workspace
+
+RESULT_FILE = "result.json"
+_LIBRARIES = ("fedpeft", "flwr", "torch", "transformers", "peft", "opacus", "dp-accounting")
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Seconds by stage; ``total`` runs from the beginning."""
+
+    started: float = field(default_factory=monotonic)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def lap(self, stage: str, since: float) -> float:
+        """Add the time since ``since`` to ``stage``; returns now."""
+        now = monotonic()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - since
+        return now
+
+    def to_json(self) -> dict[str, float]:
+        """All stages and the total."""
+        return {"total": monotonic() - self.started, **self.seconds}
+
+
+def spent_by_site(events: Mapping[str, Sequence[PrivacyEvent]], delta: float) -> dict[str, float]:
+    """The coordinator's view: epsilon of the releases it received from each site."""
+    return {site: epsilon(list(steps), delta) if steps else 0.0 for site, steps in events.items()}
+
+
+def make_result(
+    workspace: Workspace,
+    plan: Plan,
+    outcome: Outcome,
+    before: Scores | None,
+    after: Scores | None,
+    seconds: Mapping[str, float],
+) -> JsonDict:
+    """Everything ``result.json`` holds."""
+    config = workspace.config
+    records = outcome.state.records
+    spent = spent_by_site(outcome.events, plan.delta)
+    caps = site_epsilons(config)
+    return {
+        "backbone": workspace.backbone.name,
+        "backbone_digest": workspace.backbone.digest,
+        "method": config.method,
+        "sites": [site.name for site in config.sites],
+        "left_out": outcome.left_out,
+        "rounds_completed": outcome.state.rounds_completed,
+        "stopped_because": outcome.stopped_because,
+        "stopped_detail": outcome.detail,
+        "trainable_parameters": plan.layout.size,
+        "trainable_percent": 100 * plan.layout.size / workspace.num_parameters,
+        "epsilon": max(caps.values()),
+        "epsilon_spent": max(spent.values(), default=0.0),
+        "epsilon_by_site": caps,
+        "epsilon_spent_by_site": spent,
+        "noise_multiplier_by_site": {site.name: site.noise_multiplier for site in plan.sites},
+        "delta": plan.delta,
+        "unit": plan.unit,
+        "guarantee": plan.guarantee,
+        "warnings": list(plan.warnings),
+        "ledger_scope": "run",
+        "metrics": _metrics(config.evaluation.public, before, after),
+        "share_truncated": _share_truncated(workspace),
+        "data": workspace.provenance,
+        "seed": config.run.seed,
+        "seconds": dict(seconds),
+        "peak_rss_mb": peak_rss_mb(),
+        "bytes_up": sum(record["bytes_up"] for record in records),
+        "bytes_down": sum(record["bytes_down"] for record in records),
+        "versions": versions(),
+    }
+
+
+def scores_to_json(scores: Scores) -> JsonDict:
+    """Scores as lists, so that a resumed run can pair its records with those before the first round."""
+    return {f.name: np.asarray(getattr(scores, f.name)).tolist() for f in fields(scores)}
+
+
+def scores_from_json(data: JsonDict, folder: Path) -> Scores:
+    """What ``scores_to_json`` made.
+
+    Raises:
+        RunDirectoryError: the checkpoint in ``folder`` lacks them.
+    """
+    types: dict[str, Any] = {
+        "num_tokens": np.int64, "num_correct": np.int64, "log_likelihood": np.float64,
+        "is_ranked": np.bool_, "is_first": np.bool_,
+    }  # fmt: skip
+    try:
+        arrays = {name: np.array(data[name], dtype=kind) for name, kind in types.items()}
+        return Scores(ids=tuple(data["ids"]), **arrays)
+    except KeyError as error:
+        raise RunDirectoryError(
+            f"{folder}: the checkpoint lacks {error} of the evaluation; start a new run"
+        ) from error
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the libraries that a result depends on."""
+    return {"python": platform.python_version()} | {
+        name: importlib.metadata.version(name) for name in _LIBRARIES
+    }
+
+
+def peak_rss_mb() -> float:
+    """The most memory this process has had, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+def _metrics(public: bool, before: Scores | None, after: Scores | None) -> JsonDict:
+    if before is None or after is None:
+        return {"before": None, "after": None, "difference": None, "records": 0, "privacy": "nothing evaluated"}
+    return {
+        "before": summarize(before),
+        "after": summarize(after),
+        "difference": compare(before, after),
+        "records": len(before.ids),
+        "ranked_records": int(before.is_ranked.sum()),
+        "privacy": "on records declared public" if public else "NOT PRIVATE: exact on held-out records",
+    }
+
+
+def _share_truncated(workspace: Workspace) -> JsonDict | None:
+    """By site, where the data are declared public; otherwise it is the sites' own business."""
+    if not workspace.config.evaluation.public:
+        return None
+    return {name: data.share_truncated for name, data in workspace.data.items()}

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A configuration becomes a run: plan, evaluate, rounds, evaluate, export, result - in this order."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Final, Protocol
+
+from fedpeft.adapters.peft_format import export_peft
+from fedpeft.aggregation.base import find as find_aggregator
+from fedpeft.aggregation.server_optimizer import make_server_optimizer
+from fedpeft.checkpoint import Checkpoint, load
+from fedpeft.config import RunConfig, load_config, to_toml
+from fedpeft.data.records import Record
+from fedpeft.errors import RunDirectoryError
+from fedpeft.evaluation import Scores, evaluate, summarize
+from fedpeft.federation import CHECKPOINT_FOLDER, Outcome, RoundPlan, run_rounds
+from fedpeft.plan import Plan, make_plan
+from fedpeft.privacy.allocation.base import find as find_allocation
+from fedpeft.result import (
+    RESULT_FILE,
+    Stopwatch,
+    make_result,
+    scores_from_json,
+    scores_to_json,
+    spent_by_site,
+)
+from fedpeft.types import FloatVector, JsonDict, Schedule, SiteFacts, Transport
+from fedpeft.workspace import Workspace
+
+CONFIG_FILE = "config.toml"
+ADAPTER_FOLDER = "adapter"
+_FREE_BYTES: Final = 64 << 20
+_MOMENTS: Final = 8  # copies of the adapter vector that checkpoint, ledgers and export may need a site
+
+_log = logging.getLogger(__name__)
+
+
+class Reporter(Protocol):
+    """Hears how far a run is; the default hears nothing."""
+
+    def evaluating(self, label: str, done: int, total: int) -> None:
+        """``done`` of ``total`` records are evaluated ``before`` or ``after`` the rounds."""
+
+    def round_done(self, number: int, rounds: int, record: JsonDict, epsilon_spent: float) -> None:
+        """A round is complete and durable."""
+
+
+class Silence:
+    """The reporter that says nothing."""
+
+    def evaluating(self, label: str, done: int, total: int) -> None:
+        """Say nothing."""
+
+    def round_done(self, number: int, rounds: int, record: JsonDict, epsilon_spent: float) -> None:
+        """Say nothing."""
+
+
+def prepare_folder(config: RunConfig, plan: Plan, out: Path) -> None:
+    """Make the folder of a new run, with its configuration in it.
+
+    Raises:
+        RunDirectoryError: it exists and holds something, cannot be made, or the disk is too full.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunDirectoryError(
+            f"--out {out}: exists already; choose another folder, remove it, or go on with `fedpeft resume {out}`"
+        )
+    needed = _FREE_BYTES + 4 * _MOMENTS * plan.layout.size * (len(plan.sites) + 1)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(out).free
+        if free < needed:
+            raise RunDirectoryError(
+                f"--out {out}: {free >> 20} MB are free, the run needs {needed >> 20} MB; make room or go elsewhere"
+            )
+        (out / CONFIG_FILE).write_text(to_toml(config), encoding="utf-8")
+    except OSError as error:
+        raise RunDirectoryError(f"--out {out}: cannot be written ({error.strerror}); choose another") from error
+
+
+def open_run(folder: Path) -> tuple[RunConfig, Checkpoint | None]:
+    """The configuration of a run that was begun, and its last checkpoint if it has one.
+
+    Raises:
+        RunDirectoryError: not the folder of a run, or a damaged checkpoint.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise RunDirectoryError(f"{folder}: has no {CONFIG_FILE}, so it is not a run; name a run's folder")
+    checkpoints = folder / CHECKPOINT_FOLDER
+    return load_config(path), load(checkpoints) if checkpoints.is_dir() else None
+
+
+def conduct(
+    workspace: Workspace,
+    plan: Plan,
+    transport: Transport,
+    *,
+    checkpoint: Checkpoint | None = None,
+    reporter: Reporter | None = None,
+    watch: Stopwatch | None = None,
+) -> JsonDict:
+    """The coordinator's part of a run, over whatever transport: returns and writes ``result.json``.
+
+    Args:
+        workspace: for evaluation and export; its sites are reached through ``transport`` only.
+        plan: of the run.
+        transport: reaches the sites.
+        checkpoint: to go on from.
+        reporter: hears of progress.
+        watch: started before this call, to count what came before.
+
+    Raises:
+        FedpeftError: the run cannot go on; what is complete is in the checkpoint.
+    """
+    reporter, watch = reporter or Silence(), watch or Stopwatch()
+    records = workspace.evaluation_records()
+    since = monotonic()
+    if checkpoint is None:
+        before = _evaluate(workspace, workspace.adapter.zeros(), records, "before", reporter)
+        metrics = {} if before is None else {"scores": scores_to_json(before), "summary": summarize(before)}
+        checkpoint = Checkpoint.fresh(uuid.uuid4().hex, workspace.adapter.zeros(), metrics)
+    else:
+        scores = checkpoint.metrics_before.get("scores")
+        before = scores_from_json(scores, workspace.out) if scores else None
+    since = watch.lap("evaluate", since)
+    outcome = _rounds(workspace, plan, transport, checkpoint, reporter)
+    since = watch.lap("rounds", since)
+    state = outcome.state.adapter
+    after = _evaluate(workspace, state, records, "after", reporter)
+    since = watch.lap("evaluate", since)
+    workspace.adapter.load(state)
+    export_peft(workspace.adapter, workspace.out / ADAPTER_FOLDER, workspace.backbone.name)
+    watch.lap("export", since)
+    result = make_result(workspace, plan, outcome, before, after, _seconds(watch, outcome))
+    _write_atomically(workspace.out / RESULT_FILE, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    return result
+
+
+def _rounds(
+    workspace: Workspace, plan: Plan, transport: Transport, checkpoint: Checkpoint, reporter: Reporter
+) -> Outcome:
+    config = workspace.config
+    by_name = {site.name: site for site in plan.sites}
+    rule = find_allocation(config.privacy.allocation)
+
+    def schedule(facts: Mapping[str, SiteFacts]) -> dict[str, Schedule]:
+        known = {name: by_name[name] for name in facts if name in by_name}
+        return {name: plan.schedule(site, checkpoint.run_id) for name, site in known.items()}
+
+    def on_round(state: Checkpoint) -> None:
+        spent = max(spent_by_site(state.events, plan.delta).values(), default=0.0)
+        reporter.round_done(state.rounds_completed, config.federation.rounds, state.records[-1], spent)
+
+    return run_rounds(
+        transport,
+        RoundPlan(
+            rounds=config.federation.rounds,
+            local_steps=config.training.local_steps,
+            learning_rate=config.training.learning_rate,
+            scales=rule.allocate(plan.layout, config.privacy.clip_norm).scales,
+            clipping=config.privacy.clipping,
+            layout_digest=plan.layout.digest,
+            num_sites=len(plan.sites),
+            min_sites=config.federation.min_sites or len(plan.sites),
+            deadline_s=config.federation.deadline_s,
+        ),
+        checkpoint,
+        schedule=schedule,
+        new_aggregator=find_aggregator(config.federation.aggregation),
+        optimizer=make_server_optimizer(config.federation),
+        folder=workspace.out,
+        on_round=on_round,
+    )
+
+
+def _evaluate(
+    workspace: Workspace, state: FloatVector, records: Sequence[Record], label: str, reporter: Reporter
+) -> Scores | None:
+    if not records:
+        return None
+    with workspace.lock:
+        workspace.adapter.load(state)
+        return evaluate(
+            workspace.model,
+            workspace.prompter,
+            records,
+            device=workspace.backbone.device,
+            progress=lambda done, total: reporter.evaluating(label, done, total),
+        )
+
+
+def _seconds(watch: Stopwatch, outcome: Outcome) -> dict[str, float]:
+    """By stage; ``train`` and ``aggregate`` are sums over rounds, ``accounting`` what is left of them."""
+    seconds = watch.to_json()
+    records = outcome.state.records
+    seconds["train"] = sum(record["seconds"]["train"] for record in records)
+    seconds["aggregate"] = sum(record["seconds"]["aggregate"] for record in records)
+    seconds["accounting"] = max(0.0, seconds.pop("rounds") - seconds["train"] - seconds["aggregate"])
+    return seconds
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def plan_of(config: RunConfig) -> Plan:
+    """The plan of ``config``, its warnings logged."""
+    plan = make_plan(config)
+    for warning in plan.warnings:
+        _log.warning("%s", warning)
+    return plan

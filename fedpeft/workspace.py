@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one process of a simulation holds once: backbone, adapter, data; and the sites made from them."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+
+from fedpeft.adapters.adapter import Adapter
+from fedpeft.backbone import load_backbone
+from fedpeft.config import RunConfig
+from fedpeft.data.prompts import Prompter
+from fedpeft.data.records import Record
+from fedpeft.data.site_data import load_records, load_sites
+from fedpeft.evaluation import choose_records
+from fedpeft.plan import site_epsilons
+from fedpeft.privacy.ledger import Ledger
+from fedpeft.privacy.policy import Policy
+from fedpeft.privacy.randomness import Randomness
+from fedpeft.site.site import Site
+from fedpeft.training.local import StepProgress
+from fedpeft.training.probe import probe
+
+LEDGER_FOLDER = "ledger"
+
+SiteProgress = Callable[[str, StepProgress], None]
+
+
+class Workspace:
+    """One backbone with one adapter, and everybody's data, for as many sites as there are.
+
+    Use it as a context manager: leaving it takes the adapter off the backbone and closes the ledgers.
+
+    Attributes:
+        config: of the run.
+        out: the run's folder; ledgers of the sites are in ``out/ledger``.
+        model: the frozen backbone, with ``adapter`` attached.
+        lock: held by whoever has a vector loaded in the adapter.
+        data: by site.
+        provenance: public facts about the data, for the result.
+    """
+
+    def __init__(self, config: RunConfig, out: Path, progress: SiteProgress | None = None) -> None:
+        """Load, attach, and check that the adapter trains privately. Writes nothing.
+
+        Raises:
+            UserError: data or backbone cannot be used.
+        """
+        torch.set_num_threads(config.run.threads or os.cpu_count() or 1)
+        self.config = config
+        self.out = out
+        self.backbone = load_backbone(config.model)
+        self.model = self.backbone.model
+        self.prompter = Prompter(
+            self.backbone.tokenizer,
+            max_length=config.data.max_length,
+            system_prompt=config.data.system_prompt,
+        )
+        loaded = load_sites(config.sites, config.data, config.privacy, self.prompter)
+        self.data, self.provenance = loaded.sites, loaded.provenance
+        self.num_parameters = sum(p.numel() for p in self.model.parameters())
+        self.adapter = Adapter(self.model, config.adapter)
+        self.lock = threading.Lock()
+        self._progress = progress
+        self._sites: dict[int, Site] = {}
+        try:
+            probe(self.model, self.adapter)
+        except BaseException:
+            self.adapter.detach()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the backbone its own modules back and close the ledgers."""
+        self.adapter.detach()
+        for site in self._sites.values():
+            site.ledger.close()
+        self._sites.clear()
+
+    def site(self, index: int) -> Site:
+        """The site at ``index`` of the configuration, with its ledger in the run's folder."""
+        if index not in self._sites:
+            self._sites[index] = self._make_site(index)
+        return self._sites[index]
+
+    def evaluation_records(self) -> list[Record]:
+        """The records that are evaluated before and after, at most as many as configured."""
+        settings = self.config.evaluation
+        if settings.records == 0:
+            return []
+        if settings.path is not None:
+            records = load_records(settings.path, self.config.data)
+        else:
+            records = [record for site in self.data.values() for record in site.held_out]
+        return choose_records(records, settings.records)
+
+    def _make_site(self, index: int) -> Site:
+        name = self.config.sites[index].name
+        policy = self._policy(name)
+        return Site(
+            self.data[name].units,
+            policy,
+            Ledger.open(self.out / LEDGER_FOLDER / f"{name}.sqlite", policy),
+            self,
+            max_tokens=self.config.training.max_tokens,
+            new_randomness=self._randomness(name),
+            progress=self._site_progress(name),
+        )
+
+    def _policy(self, name: str) -> Policy:
+        """A simulated organization allows exactly what the run's configuration asks for."""
+        return Policy(
+            identity=name,
+            unit=self.config.privacy.unit,
+            declared_units=self.config.declared_units[name],
+            epsilon=site_epsilons(self.config)[name],
+            delta=self.config.delta,
+            expires=datetime.date.max,
+            crash_reserve=self.config.privacy.crash_reserve,
+        )
+
+    def _randomness(self, name: str) -> Callable[[str], Randomness]:
+        seed = self.config.run.seed
+        if seed is None:
+            return lambda _request_id: Randomness.fresh()
+        # The run's id stands before the first colon and is new every time; a seeded run must not see it.
+        return lambda request_id: Randomness.seeded(seed, name, request_id.partition(":")[2])
+
+    def _site_progress(self, name: str) -> Callable[[StepProgress], None] | None:
+        report = self._progress
+        return None if report is None else lambda step: report(name, step)
