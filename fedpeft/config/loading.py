@@ -12,6 +12,7 @@ from typing import Any, Final
 import tomli_w
 from pydantic import ValidationError
 
+from fedpeft.config.advice import missing_files
 from fedpeft.config.checks import cross_problems
 from fedpeft.config.defaults import fill_sites, resolve_paths
 from fedpeft.config.fields import KeyPath, field_problems
@@ -26,8 +27,10 @@ DATA_ROOT_VARIABLE: Final = "FEDPEFT_DATA_ROOT"
 """Environment variable with the default of ``[data] root``."""
 
 
-def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> RunConfig:
-    """Read and check a run's TOML. Files that it names are not looked for: see ``missing_files``.
+def load_config(
+    path: str | os.PathLike[str], overrides: Sequence[str] = (), *, files_must_exist: bool = False
+) -> RunConfig:
+    """Read and check a run's TOML.
 
     Relative paths of data start from ``[data] root``. That itself, and a backbone on disk, start from the
     folder of the TOML. The root defaults to the environment variable ``FEDPEFT_DATA_ROOT``, else to that
@@ -37,12 +40,13 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         path: of the TOML.
         overrides: ``KEY=VALUE``, each as if it stood in the file. VALUE is TOML; what is no TOML is text.
             ``sites.NAME.KEY=VALUE`` reaches a site by its name.
+        files_must_exist: whether what ``missing_files`` finds is wrong too.
 
     Raises:
         ConfigError: everything that is wrong, together.
     """
     source = Path(path).absolute()
-    config = _build(read_toml(source), source.parent, overrides)
+    config = _build(read_toml(source), source.parent, overrides, files_must_exist)
     config._source_path = source
     return config
 
@@ -57,7 +61,7 @@ def parse_config(raw: Mapping[str, Any], folder: Path) -> RunConfig:
     Raises:
         ConfigError: everything that is wrong, together.
     """
-    return _build(copy.deepcopy(dict(raw)), folder.absolute(), ())
+    return _build(copy.deepcopy(dict(raw)), folder.absolute(), (), False)
 
 
 def to_toml(config: RunConfig) -> str:
@@ -67,31 +71,28 @@ def to_toml(config: RunConfig) -> str:
     return "\n".join([tomli_w.dumps(tables), *(f"[[sites]]\n{tomli_w.dumps(site)}" for site in sites)])
 
 
-def _build(raw: dict[str, Any], folder: Path, overrides: Sequence[str]) -> RunConfig:
+def _build(raw: dict[str, Any], folder: Path, overrides: Sequence[str], files_must_exist: bool) -> RunConfig:
     problems = apply_overrides(raw, overrides)
     fill_sites(raw)
     problems += apply_site_overrides(raw, overrides)
     resolve_paths(raw, folder, os.environ.get(DATA_ROOT_VARIABLE))
     try:
         config = RunConfig.model_validate(raw)
-    except ValidationError as error:
-        of_fields = field_problems(error, raw)
-        problems += [*of_fields.values(), *_cross_problems_of_the_rest(raw, of_fields)]
-    except ConfigError as error:
-        raise ConfigError([*_lines(problems), *error.problems]) from None
-    if problems:
-        raise ConfigError(_lines(problems))
+    except (ValidationError, ConfigError) as error:
+        of_fields = field_problems(error, raw) if isinstance(error, ValidationError) else {}
+        config, together = _check_the_rest(raw, of_fields)
+        problems += [*of_fields.values(), *together]
+    lines = [problem.line for problem in problems]
+    lines += missing_files(config) if files_must_exist else []
+    if lines:
+        raise ConfigError(lines)
     return config
 
 
-def _lines(problems: Sequence[Problem]) -> list[str]:
-    return [problem.line for problem in problems]
+def _check_the_rest(raw: dict[str, Any], bad: Mapping[KeyPath, Problem]) -> tuple[RunConfig, list[Problem]]:
+    """The configuration without the keys that do not fit by themselves, and what of it does not go together.
 
-
-def _cross_problems_of_the_rest(raw: dict[str, Any], bad: Mapping[KeyPath, Problem]) -> list[Problem]:
-    """What does not go together among the keys that each fit by themselves.
-
-    The others are taken out, and with them every finding that rests on one.
+    Findings that rest on one of the other keys are left out.
     """
     sound = copy.deepcopy(raw)
     for path in bad:
@@ -106,8 +107,9 @@ def _cross_problems_of_the_rest(raw: dict[str, Any], bad: Mapping[KeyPath, Probl
     unsound = {problem.keys[0] for problem in bad.values()}
     if len(sites) < len(sound.get("sites", ())):
         unsound.add("sites")
-    found = cross_problems(RunConfig.model_construct(sites=sites, **sections))
-    return [problem for problem in found if not any(_rests_on(key, unsound) for key in problem.keys)]
+    rest = RunConfig.model_construct(sites=sites, **sections)
+    found = [p for p in cross_problems(rest) if not any(_rests_on(key, unsound) for key in p.keys)]
+    return rest, found
 
 
 def _rests_on(key: str, unsound: set[str]) -> bool:

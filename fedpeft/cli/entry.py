@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the command line starts, and the one place where an exception becomes a line and an exit code.
+
+===  =====================================================================
+0    done
+1    it failed; ``--traceback`` shows where
+2    bad input, a line for each thing to mend
+130  interrupted
+===  =====================================================================
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from fedpeft import __version__
+from fedpeft.cli.frame import Switches
+
+COMMANDS: Final = (
+    "config",
+)  # fmt: skip
+"""Every command, in the order of the help; each is the object ``command`` of the module of that name."""
+
+ENVIRONMENT: Final = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""What Flower and Ray must find before they are imported, so that nothing is told to anybody."""
+
+
+class _LazyCommands(click.Group):
+    """Imports the module of a command when the command is looked at, and no earlier."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"fedpeft.cli.{cmd_name}").command
+        return command
+
+
+@click.group(cls=_LazyCommands, epilog="\b\nExample:\n  fedpeft config check run.toml")
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def _fedpeft() -> None:
+    """Train a language-model adapter over several organizations, with differential privacy at each."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: without the program's name; default: those of the process.
+
+    Returns:
+        The exit code.
+    """
+    set_environment()
+    switches = Switches()
+    try:
+        result = _fedpeft.main(arguments, prog_name="fedpeft", standalone_mode=False, obj=switches)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 2
+    except click.ClickException as error:
+        return _refuse_usage(error)
+    except click.Abort as abort:
+        if isinstance(abort.__cause__, EOFError):  # click takes the end of a damaged file for a Ctrl-D
+            return _fail(abort.__cause__, switches)
+        click.echo("interrupted", err=True)
+        return 130
+    except Exception as error:
+        return _fail(error, switches)
+    return int(result or 0)
+
+
+def set_environment() -> None:
+    """Keep Flower and Ray from reporting home, unless the user's environment says otherwise."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def _refuse_usage(error: click.ClickException) -> int:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    hint = f" (see `{context.command_path} --help`)" if context else ""
+    _say(error.format_message() + hint)
+    return error.exit_code
+
+
+def _fail(error: Exception, switches: Switches) -> int:
+    from fedpeft.errors import FedpeftError, UserError
+
+    if switches.traceback:
+        traceback.print_exception(error, file=sys.stderr)
+    if isinstance(error, UserError):
+        for problem in error.problems:
+            _say(problem)
+        return 2
+    name = "" if isinstance(error, FedpeftError) else f"{type(error).__name__}: "
+    _say(f"{name}{error} (--traceback shows where)")
+    return 1
+
+
+def _say(problem: str) -> None:
+    click.echo(f"error: {' '.join(problem.split())}", err=True)

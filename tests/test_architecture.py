@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shape of the package: which part may import which, where third parties are at home, how long a file is.
+
+Each rule is a function from a file's path and source to what is wrong with it, so that each is also shown a
+small source that breaks it.
+"""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from collections.abc import Iterator
+from importlib.util import resolve_name
+from pathlib import Path
+
+import pytest
+
+import fedpeft
+
+ROOT = Path(__file__).resolve().parents[1]
+LONGEST_FILE = 300
+
+ORDER = (
+    "types", "errors", "cache", "settings",
+    "data", "backbone", "adapters", "privacy", "training", "evaluation", "site",
+    "aggregation", "checkpoint", "federation",
+    "config", "plan", "workspace", "result", "run", "flower", "testing", "cli",
+)  # fmt: skip
+"""The parts of the package; each may import those before it."""
+
+OUTSIDE = ("client", "server", "simulations", "tests")
+"""They import the package; it never imports them."""
+
+HOMES = {
+    "peft": "fedpeft/adapters/",
+    "flwr": "fedpeft/flower/",
+    "dp_accounting": "fedpeft/privacy/accountant.py",
+    "opacus": "fedpeft/privacy/accountant.py",
+}
+"""Third parties that change often or count privacy, each with the one place that may import it."""
+
+PRIVATE_MARKER, ITS_MAKER = "Released", "fedpeft/privacy/mechanism.py"
+"""Who holds a value of this class may send it, so only the mechanism makes one."""
+
+
+def imports(path: str, tree: ast.Module) -> Iterator[str]:
+    """Full names of all that a file imports, wherever in it: also in functions and under TYPE_CHECKING."""
+    module = module_of(path)
+    package = module if path.endswith("/__init__.py") else module.rpartition(".")[0]
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=name, names=names, level=level):
+                origin = resolve_name("." * level + (name or ""), package)
+                yield from (f"{origin}.{alias.name}" for alias in names)
+            case ast.Call(
+                func=ast.Name(id=call) | ast.Attribute(attr=call), args=[ast.Constant(value=str(name)), *_]
+            ):
+                if call in ("import_module", "__import__"):
+                    yield resolve_name(name, package)
+
+
+def module_of(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def part_of(module: str) -> str | None:
+    """The part of the package that a module or a name in it belongs to; ``None`` for all else."""
+    words = module.split(".")
+    return words[1] if words[0] == "fedpeft" and len(words) > 1 and words[1] != "__version__" else None
+
+
+def wrong_direction(path: str, source: str) -> Iterator[str]:
+    own = part_of(module_of(path))
+    if own is not None and own not in ORDER:
+        yield f"{path}: fedpeft.{own} has no place in the order of imports"
+        return
+    allowed = ORDER[: ORDER.index(own) + 1] if own else ()
+    for name in imports(path, ast.parse(source)):
+        part = part_of(name)
+        if part is not None and part not in allowed:
+            yield f"{path}: imports {name}, which stands above it"
+        if name.split(".")[0] in OUTSIDE:
+            yield f"{path}: imports {name}, which is outside the package"
+
+
+def away_from_home(path: str, source: str) -> Iterator[str]:
+    for name in imports(path, ast.parse(source)):
+        home = HOMES.get(name.split(".")[0])
+        if home and not path.startswith(home):
+            yield f"{path}: imports {name}, whose home is {home}"
+
+
+def too_long(path: str, source: str) -> Iterator[str]:
+    num_lines = source.count("\n")
+    if num_lines > LONGEST_FILE and not Path(path).stem.endswith(("_pb2", "_pb2_grpc")):
+        yield f"{path}: {num_lines} lines, at most {LONGEST_FILE}"
+
+
+def forged_release(path: str, source: str) -> Iterator[str]:
+    if path == ITS_MAKER:
+        return
+    tree = ast.parse(source)
+    names = {PRIVATE_MARKER}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            names |= {alias.asname for alias in node.names if alias.name == PRIVATE_MARKER and alias.asname}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=maker, args=arguments):
+                if _named(maker, names) or (
+                    _named(maker, {"__new__"}) and any(_named(a, names) for a in arguments)
+                ):
+                    yield f"{path}:{node.lineno}: makes a {PRIVATE_MARKER}"
+            case ast.ClassDef(bases=bases):
+                if any(_named(base, names) for base in bases):
+                    yield f"{path}:{node.lineno}: derives from {PRIVATE_MARKER}"
+
+
+def _named(node: ast.expr, names: set[str]) -> bool:
+    match node:
+        case ast.Subscript(value=generic):
+            return _named(generic, names)
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name in names
+    return False
+
+
+def no_header(path: str, source: str) -> Iterator[str]:
+    if not source.startswith("# SPDX-License-Identifier: Apache-2.0\n"):
+        yield f"{path}: does not start with its licence"
+    if not ast.get_docstring(ast.parse(source)):
+        yield f"{path}: does not say what it is for"
+
+
+RULES = {
+    wrong_direction: ("fedpeft",),
+    away_from_home: ("fedpeft", "client", "server", "simulations"),
+    too_long: ("fedpeft", "client", "server"),
+    forged_release: ("fedpeft", "client", "server", "simulations"),
+    no_header: ("fedpeft", *OUTSIDE),
+}
+"""Each rule with the folders that it holds in."""
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_every_file_keeps_the_rule(rule) -> None:
+    files = [file for folder in RULES[rule] for file in sorted((ROOT / folder).glob("**/*.py"))]
+    assert len(files) > 20
+    assert [p for f in files for p in rule(f.relative_to(ROOT).as_posix(), f.read_text("utf-8"))] == []
+
+
+def test_the_version_is_written_once() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["version"] == fedpeft.__version__
+
+
+# --- the rules can see ---------------------------------------------------------------------------------
+
+HEADER = '# SPDX-License-Identifier: Apache-2.0\n"""What it is for."""\n'
+
+BREAKS = [
+    (wrong_direction, "fedpeft/data/records.py", "from fedpeft.privacy import noise"),
+    (wrong_direction, "fedpeft/data/records.py", "import fedpeft.privacy.noise as n"),
+    (wrong_direction, "fedpeft/data/records.py", "from fedpeft import privacy"),
+    (wrong_direction, "fedpeft/data/records.py", "from ..privacy.noise import draw"),
+    (wrong_direction, "fedpeft/data/__init__.py", "from ..privacy.noise import draw"),
+    (wrong_direction, "fedpeft/data/records.py", "def f():\n    from fedpeft.run import simulate"),
+    (wrong_direction, "fedpeft/types.py", "if TYPE_CHECKING:\n    from fedpeft.errors import Refusal"),
+    (wrong_direction, "fedpeft/settings.py", "from fedpeft.config import RunConfig"),
+    (wrong_direction, "fedpeft/run.py", "import importlib\nimportlib.import_module('fedpeft.flower')"),
+    (wrong_direction, "fedpeft/__init__.py", "from fedpeft.errors import FedpeftError"),
+    (wrong_direction, "fedpeft/utils.py", ""),
+    (wrong_direction, "fedpeft/flower/apps.py", "from server.app import app"),
+    (wrong_direction, "fedpeft/testing/tiny.py", "import tests.conftest"),
+    (away_from_home, "fedpeft/run.py", "import flwr"),
+    (away_from_home, "fedpeft/federation.py", "def f():\n    from flwr.app import Message"),
+    (away_from_home, "fedpeft/training/probe.py", "if TYPE_CHECKING:\n    import peft.tuners"),
+    (away_from_home, "fedpeft/privacy/ledger.py", "from opacus.accountants import RDPAccountant"),
+    (away_from_home, "server/app.py", "__import__('flwr')"),
+    (too_long, "fedpeft/run.py", "x = 1\n" * (LONGEST_FILE + 1)),
+    (forged_release, "fedpeft/site/site.py", "Released(1, event)"),
+    (forged_release, "fedpeft/site/site.py", "mechanism.Released[int](1, event)"),
+    (forged_release, "fedpeft/site/site.py", "from m import Released as R\nR(1, event)"),
+    (forged_release, "fedpeft/site/site.py", "object.__new__(Released)"),
+    (forged_release, "fedpeft/privacy/noise.py", "class Mine(Released[int]): ..."),
+    (no_header, "fedpeft/run.py", '"""What it is for."""\n'),
+    (no_header, "fedpeft/run.py", "# SPDX-License-Identifier: Apache-2.0\nx = 1\n"),
+]
+
+KEEPS = [
+    (wrong_direction, "fedpeft/errors.py", "from fedpeft.types import RefusalCode"),
+    (wrong_direction, "fedpeft/site/site.py", "from . import local\nfrom ..privacy.noise import draw"),
+    (wrong_direction, "fedpeft/types.py", "from fedpeft import __version__"),
+    (wrong_direction, "fedpeft/run.py", "from tests_of_mine import x"),
+    (away_from_home, "fedpeft/flower/grid.py", "import flwr"),
+    (away_from_home, "fedpeft/privacy/accountant.py", "from dp_accounting import pld"),
+    (away_from_home, "fedpeft/run.py", "import peft_tools\nfrom fedpeft.flower import x"),
+    (too_long, "fedpeft/site/site_pb2.py", "x = 1\n" * 1000),
+    (too_long, "fedpeft/run.py", "x = 1\n" * LONGEST_FILE),
+    (forged_release, ITS_MAKER, "Released(1, event)"),
+    (forged_release, "fedpeft/site/site.py", "def f(value: Released[int]) -> None:\n    g(value)"),
+    (no_header, "fedpeft/run.py", HEADER),
+]
+
+
+@pytest.mark.parametrize(("rule", "path", "source"), BREAKS)
+def test_a_file_that_breaks_a_rule_is_found(rule, path: str, source: str) -> None:
+    assert list(rule(path, source))
+
+
+@pytest.mark.parametrize(("rule", "path", "source"), KEEPS)
+def test_a_file_that_keeps_a_rule_is_not(rule, path: str, source: str) -> None:
+    assert list(rule(path, source)) == []

@@ -1,0 +1,464 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The run configuration: all that is wrong is said at once, what is right survives a round trip."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tomli_w
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fedpeft.config import (
+    RunConfig,
+    json_schema,
+    load_config,
+    missing_files,
+    option_names,
+    parse_config,
+    to_toml,
+    warnings_of,
+)
+from fedpeft.errors import ConfigError
+from fedpeft.settings import SiteSettings
+
+TWO_SITES = """
+[data]
+source = "jsonl"
+[evaluation]
+public = true
+[[sites]]
+name = "north"
+path = "north.jsonl"
+declared_units = 100
+[[sites]]
+name = "south.east"
+path = "south.jsonl"
+declared_units = 300
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_data_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FEDPEFT_DATA_ROOT", raising=False)
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write(text: str | bytes) -> Path:
+        path = tmp_path / "run.toml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+def problems(path: Path, *overrides: str, **options: bool) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, overrides, **options)
+    assert all("\n" not in problem for problem in caught.value.problems)
+    return caught.value.problems
+
+
+# --- one thing wrong: (TOML, key the line starts with, what else the line says) -------------------------
+
+JSONL = '[data]\nsource = "jsonl"\n[[sites]]\nname = "a"\n'
+BROKEN = {
+    "unknown method": ('method = "fedavg"', "method", '"fedavg": must be "fedpeft"'),
+    "unknown section": ("[privcy]", "privcy", 'did you mean "privacy"?'),
+    "unknown key": ("[privacy]\nepsilom = 3", "privacy.epsilom", 'did you mean "epsilon"?'),
+    "unknown key, nothing like it": ("[run]\nzzz = 3", "run.zzz", "choose one of seed, threads"),
+    "key in the wrong section": ("rounds = 3", "rounds", "it belongs in [federation]"),
+    "unknown key of a site": ("[[sites]]\nname = 'a'\npackage = 'x'\nunit = 3", "sites.a.unit", "[privacy]"),
+    "section that is no table": ("privacy = 3", "privacy", "write it as a table [privacy]"),
+    "sites as one table": ("[sites]", "sites", "[[sites]]"),
+    "no sites": ("sites = []", "sites", "at least 1"),
+    "site that is no table": ("sites = [3]", "sites[0]", "must be a table"),
+    "site without a name": (JSONL.replace('name = "a"', "epsilon = 1"), "sites[0].name", "missing"),
+    "site name with a slash": ("[[sites]]\nname = 'a/b'\npackage = 'x'", 'sites."a/b".name', "matches"),
+    "site name with a line break": (JSONL.replace('"a"', '"a\\nb"'), 'sites."a\\nb".name', "matches"),
+    "epsilon zero": ("[privacy]\nepsilon = 0", "privacy.epsilon", "above 0; change it, or leave it out"),
+    "epsilon infinite": ("[privacy]\nepsilon = inf", "privacy.epsilon", "finite"),
+    "epsilon not a number": ("[privacy]\nepsilon = nan", "privacy.epsilon", "finite"),
+    "epsilon in quotes": ('[privacy]\nepsilon = "8"', "privacy.epsilon", '"8": must be a finite number'),
+    "epsilon of a date": ("[privacy]\nepsilon = 2026-01-01", "privacy.epsilon", "2026-01-01"),
+    "delta one": ("[privacy]\ndelta = 1.0", "privacy.delta", "below 1"),
+    "unknown clipping": ("[privacy]\nclipping = 'none'", "privacy.clipping", '"automatic" or "flat"'),
+    "negative reserve": ("[privacy]\ncrash_reserve = -1", "privacy.crash_reserve", "at least 0"),
+    "empty unit": ("[privacy]\nunit = ''", "privacy.unit", "not empty"),
+    "unit of docstrings": ("[privacy]\nunit = 'module'", "privacy.unit", 'must be "record"'),
+    "unknown allocation": ("[privacy]\nallocation = 'unifrom'", "privacy.allocation", 'mean "uniform"?'),
+    "unknown adapter": ("[adapter]\nkind = 'dora'", "adapter.kind", '"ffa"'),
+    "helper file as an adapter": ("[adapter]\nkind = 'base'", "adapter.kind", '"ffa"'),
+    "rank of a truth value": ("[adapter]\nrank = true", "adapter.rank", "number at least 1 and at most 1024"),
+    "rank of a fraction": ("[adapter]\nrank = 1.5", "adapter.rank", "a whole number"),
+    "no layers": ("[adapter]\nlayers = []", "adapter.layers", '"all" or a list of whole numbers'),
+    "layers by name": ("[adapter]\nlayers = ['top']", "adapter.layers", '"all" or a list of whole numbers'),
+    "module of a number": ("[adapter]\nmodules = [1]", "adapter.modules", '"all-linear" or a list of texts'),
+    "unknown source": ("[data]\nsource = 'csv'", "data.source", '"docstrings" or "jsonl"'),
+    "everything held out": ("[data]\nheld_out = 1.0", "data.held_out", "below 1"),
+    "nothing held out to evaluate": ("[data]\nheld_out = 0.0", "data.held_out", "evaluation.records = 0"),
+    "path of a number": (JSONL + "path = 3\ndeclared_units = 9", "sites.a.path", "a path in quotes"),
+    "jsonl without a path": (JSONL + "declared_units = 9", "sites.a.path", "missing"),
+    "jsonl without units": (JSONL + "path = 'a'", "sites.a.declared_units", "missing"),
+    "jsonl with a package": (
+        JSONL + "path = 'a'\npackage = 'x'\ndeclared_units = 9", "sites.a.package", '= "docstrings"'
+    ),
+    "docstrings with a path": (
+        "[[sites]]\nname = 'a'\npackage = 'x'\npath = 'y'", "sites.a.path", 'set data.source = "jsonl"'
+    ),
+    "docstrings without a package": ("[[sites]]\nname = 'a'", "sites.a.package", "missing"),
+    "no declared units": (JSONL + "path = 'a'\ndeclared_units = 0", "sites.a.declared_units", "at least 1"),
+    "site epsilon above the run's": (
+        "[[sites]]\nname = 'a'\npackage = 'x'\nepsilon = 9.0", "sites.a.epsilon", "at most privacy.epsilon"
+    ),
+    "rate zero": ("[training]\nsampling_rate = 0.0", "training.sampling_rate", "above 0 and at most 1"),
+    "rate above one": ("[training]\nsampling_rate = 1.01", "training.sampling_rate", "at most 1"),
+    "rate not a number": ("[training]\nsampling_rate = nan", "training.sampling_rate", "at most 1"),
+    "no rounds": ("[federation]\nrounds = 0", "federation.rounds", "at least 1"),
+    "unknown aggregation": ("[federation]\naggregation = 'median'", "federation.aggregation", '"mean"'),
+    "unknown optimizer": ("[federation]\nserver_optimizer = 'adamw'", "federation.server_optimizer", 'adam'),
+    "momentum not a number": ("[federation]\nserver_momentum = nan", "federation.server_momentum", "below 1"),
+    "more least sites than sites": ("[federation]\nmin_sites = 8", "federation.min_sites", "of sites, 7"),
+    "records below zero": ("[evaluation]\nrecords = -1", "evaluation.records", "at least 0"),
+    "public as text": ("[evaluation]\npublic = 'yes'", "evaluation.public", "true or false"),
+    "seed too large": (f"[run]\nseed = {2**63}", "run.seed", f"below {2**63}"),
+    "unknown device": ("[model]\ndevice = 'gpu'", "model.device", "cuda"),
+    "empty backbone": ("[model]\nbackbone = ''", "model.backbone", "not empty"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "key", "says"), BROKEN.values(), ids=BROKEN.keys())
+def test_a_broken_configuration_names_its_key(write, text: str, key: str, says: str) -> None:
+    (line,) = problems(write(text))
+    assert line.startswith((f"{key} = ", f"{key}: "))
+    assert says in line
+    assert ";" in line  # what is wrong; how to mend it
+
+
+def test_names_that_differ_in_case_alone_are_one_file(write) -> None:
+    (line,) = problems(write(TWO_SITES.replace("south.east", "North")))
+    assert line.startswith('sites.North.name = "North": ')
+
+
+@pytest.mark.parametrize("other", ["north.jsonl", "./north.jsonl", "x/../north.jsonl"])
+def test_two_sites_cannot_have_the_same_file(write, other: str) -> None:
+    (line,) = problems(write(TWO_SITES.replace("south.jsonl", other)))
+    assert line.startswith("sites.south.east.path = ")
+    assert "site north already" in line
+
+
+def test_two_sites_cannot_have_the_same_package(write) -> None:
+    text = "[[sites]]\nname = 'a'\npackage = 'scipy'\n[[sites]]\nname = 'b'\npackage = 'scipy'"
+    (line,) = problems(write(text))
+    assert line.startswith("sites.b.package = ")
+
+
+# --- several things wrong ------------------------------------------------------------------------------
+
+
+def test_all_problems_come_together(write) -> None:
+    text = 'rank = 4\n[privacy]\nepsilon = -1\n[federation]\nmin_sites = 3\n[data]\nsource = "jsonl"\n'
+    sites = '[[sites]]\nname = "a"\npath = "a"\ndeclared_units = 0\n[[sites]]\nname = "b"\nepsilon = 2.0\n'
+    lines = problems(write(text + sites), "sites.c.epsilon=1", "training.sampling_rate=2")
+    starts = (
+        '--set "sites.c.epsilon=1"', "rank = 4", "privacy.epsilon = -1", "federation.min_sites = 3",
+        "sites.a.declared_units = 0", "sites.b.path: missing", "sites.b.declared_units: missing",
+        "training.sampling_rate = 2",
+    )  # fmt: skip
+    for start in starts:
+        assert sum(line.startswith(start) for line in lines) == 1, start
+    assert len(lines) == len(starts)
+
+
+def test_nothing_is_concluded_from_a_key_that_is_wrong(write) -> None:
+    (line,) = problems(write("[privacy]\nepsilon = -1\n[[sites]]\nname = 'a'\npackage = 'x'\nepsilon = 99"))
+    assert line.startswith("privacy.epsilon")
+    lines = problems(write("sites = [3, {name = 'a', package = 'x'}]\n[federation]\nmin_sites = 2"))
+    assert [line.partition(" ")[0] for line in lines] == ["sites[0]"]
+
+
+def test_missing_files_join_the_other_problems_where_they_are_asked_for(write) -> None:
+    lines = problems(write(TWO_SITES), "privacy.epsilon=0", files_must_exist=True)
+    assert [line.partition(" ")[0] for line in lines] == [
+        "privacy.epsilon", "sites.north.path", "sites.south.east.path",
+    ]  # fmt: skip
+
+
+# --- files that cannot be read -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [("[privacy]\nepsilon = \n", "line 2, column 11"), ("a = [\n1,", "line 2, column 3"), ("= 1", "line 1")],
+)
+def test_a_syntax_error_says_where(write, text: str, place: str) -> None:
+    (line,) = problems(write(text))
+    assert line.startswith(str(write(text)))
+    assert place in line
+
+
+def test_the_same_key_twice_is_a_syntax_error(write) -> None:
+    (line,) = problems(write("[privacy]\nepsilon = 8.0\nepsilon = 9.0"))
+    assert "line 3" in line
+
+
+def test_text_that_is_not_utf8_says_where(write) -> None:
+    (line,) = problems(write(b"# good\n# caf\xe9\n"))
+    assert "byte 13, in line 2, is not UTF-8" in line
+
+
+def test_a_byte_order_mark_is_no_error(write) -> None:
+    assert load_config(write(b"\xef\xbb\xbf[privacy]\r\nepsilon = 2.0\r\n")).privacy.epsilon == 2
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    (line,) = problems(tmp_path / "no.toml")
+    assert line.startswith(f"{tmp_path / 'no.toml'}: no such file")
+    (line,) = problems(tmp_path)
+    assert "cannot be read" in line
+
+
+# --- defaults ------------------------------------------------------------------------------------------
+
+
+def test_an_empty_file_is_the_demonstration(write) -> None:
+    config = load_config(write(""))
+    names = ["stdlib", "torch", "transformers", "scipy", "pandas", "sympy", "networkx"]
+    assert [site.name for site in config.sites] == [site.package for site in config.sites] == names
+    assert config.declared_units == dict.fromkeys(names, 1000)
+    assert warnings_of(config) == []
+    assert config.source_path == write("")
+
+
+def test_delta_follows_the_largest_site(write) -> None:
+    assert load_config(write(TWO_SITES)).delta == pytest.approx(300**-1.1)
+    assert load_config(write(TWO_SITES), ["privacy.delta=1e-7"]).delta == 1e-7
+
+
+def test_a_configuration_that_exists_is_valid() -> None:
+    with pytest.raises(ConfigError, match="at least 1 is needed"):
+        RunConfig(sites=())
+    site = SiteSettings(name="a", package="scipy", declared_units=5)
+    assert RunConfig(sites=(site,)).source_path is None
+
+
+def test_nothing_changes_afterwards(write) -> None:
+    config = load_config(write("[adapter]\nlayers = [0, 1]"))
+    with pytest.raises(ValueError, match="frozen"):
+        config.privacy.epsilon = 1000.0
+    assert config.adapter.layers == (0, 1)
+
+
+# --- --set ---------------------------------------------------------------------------------------------
+
+
+def test_set_changes_keys_and_reaches_sites_by_name(write) -> None:
+    config = load_config(
+        write(TWO_SITES),
+        [
+            "privacy.epsilon=4", "privacy.unit=subject", "adapter.layers=[-1, -2]", "evaluation.public=false",
+            "sites.south.east.epsilon=2.5", "sites.north.declared_units=7", "sites.north.declared_units=8",
+            "data.task='kind of question'",
+        ],
+    )  # fmt: skip
+    assert config.privacy.epsilon == 4
+    assert config.privacy.unit == "subject"
+    assert config.adapter.layers == (-1, -2)
+    assert config.evaluation.public is False
+    assert [site.epsilon for site in config.sites] == [None, 2.5]
+    assert config.sites[0].declared_units == 8
+    assert config.data.task == "kind of question"
+
+
+def test_set_reaches_the_sites_of_the_demonstration(write) -> None:
+    assert load_config(write(""), ["sites.scipy.declared_units=5"]).declared_units["scipy"] == 5
+
+
+def test_set_can_change_the_source_and_the_sites(write) -> None:
+    sites = 'sites=[{name = "a", path = "a.jsonl", declared_units = 5}]'
+    config = load_config(write(""), ["data.source=jsonl", sites, "sites.a.epsilon=1"])
+    assert [site.epsilon for site in config.sites] == [1]
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("privacy.epsilon", "KEY=VALUE"),
+        ("=3", "KEY=VALUE"),
+        ("privacy..epsilon=3", "KEY=VALUE"),
+        ("method.name=x", "method"),
+        ("sites.nroth.epsilon=1", 'did you mean "north"?'),
+        ("sites.epsilon=1", "sites.NAME.KEY=VALUE"),
+        ("privacy.epsilom=1", 'did you mean "epsilon"?'),
+        ("privacy.epsilon=four", '"four": must be a finite number'),
+        ("privacy.epsilon=1\ndelta = 0.5", "must be a finite number"),
+    ],
+)
+def test_a_bad_set_is_a_problem(write, override: str, says: str) -> None:
+    assert any(says in line for line in problems(write(TWO_SITES), override))
+
+
+# --- paths ---------------------------------------------------------------------------------------------
+
+
+def test_paths_start_from_the_root_else_from_the_folder_of_the_toml(
+    write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(TWO_SITES)
+    monkeypatch.chdir("/")
+
+    def north(*overrides: str) -> Path | None:
+        return load_config(path, overrides).sites[0].path
+
+    assert north() == tmp_path / "north.jsonl"
+    assert north("data.root=data") == tmp_path / "data" / "north.jsonl"
+    assert north("data.root=/srv") == Path("/srv/north.jsonl")
+    assert north("data.root=/srv", "sites.north.path=/other/n") == Path("/other/n")
+    monkeypatch.setenv("FEDPEFT_DATA_ROOT", "/env")
+    assert north() == Path("/env/north.jsonl")
+    assert north("data.root=/srv") == Path("/srv/north.jsonl")
+    assert load_config(path, ["evaluation.path=e.jsonl"]).evaluation.path == Path("/env/e.jsonl")
+
+
+def test_a_backbone_on_disk_becomes_absolute_and_a_hub_id_stays(write, tmp_path: Path) -> None:
+    (tmp_path / "models" / "tiny").mkdir(parents=True)
+
+    def backbone(name: str) -> str:
+        return load_config(write(""), [f"model.backbone={name}"]).model.backbone
+
+    assert backbone("models/tiny") == str(tmp_path / "models" / "tiny")
+    assert backbone("./absent") == str(tmp_path / "absent")
+    assert backbone("x.gguf") == str(tmp_path / "x.gguf")
+    assert backbone("models/other") == "models/other"
+
+
+def test_missing_files_are_listed_and_nothing_else(write, tmp_path: Path) -> None:
+    (tmp_path / "north.jsonl").touch()
+    config = load_config(write(TWO_SITES), ["model.backbone=./no", "evaluation.path=e.jsonl"])
+    starts = ("model.backbone = ", "evaluation.path = ", "sites.south.east.path = ")
+    lines = missing_files(config)
+    assert len(lines) == len(starts)
+    assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True))
+    assert missing_files(load_config(write(""))) == []
+
+
+# --- warnings ------------------------------------------------------------------------------------------
+
+
+def test_a_large_delta_is_a_warning_with_the_figure_for_each_site_that_it_is_large_for(write) -> None:
+    largest_quiet = 300**-1.1
+    (line,) = warnings_of(load_config(write(TWO_SITES), [f"privacy.delta={largest_quiet * 1.001}"]))
+    assert line.startswith("privacy.delta = ")
+    assert "site south.east" in line
+    assert f"{largest_quiet:.3g}" in line
+    assert warnings_of(load_config(write(TWO_SITES), [f"privacy.delta={largest_quiet}"])) == []
+
+
+@pytest.mark.parametrize(
+    ("rate", "sites"), [("0.01", []), ("0.0099", ["north"]), ("0.003", ["north", "south"])]
+)
+def test_an_expected_batch_below_one_is_a_warning(write, rate: str, sites: list[str]) -> None:
+    lines = warnings_of(load_config(write(TWO_SITES), [f"training.sampling_rate={rate}"]))
+    assert len(lines) == len(sites)
+    for line, site in zip(lines, sites, strict=True):
+        assert line.startswith("training.sampling_rate = ")
+        assert f"site {site}" in line
+
+
+def test_a_seed_and_exact_metrics_on_private_records_are_warnings(write) -> None:
+    lines = warnings_of(load_config(write(TWO_SITES), ["run.seed=1", "evaluation.public=false"]))
+    assert [line.partition(" ")[0] for line in lines] == ["run.seed", "evaluation.public"]
+
+
+# --- round trip, schema, options -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text", ["", TWO_SITES, "[adapter]\nlayers = [0]\nmodules = ['q_proj']\n[run]\nseed = 3"]
+)
+def test_the_resolved_configuration_reads_back_equal_anywhere(
+    write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    config = load_config(write(text), ["privacy.epsilon=0.1", "data.task=tâche"])
+    resolved = tmp_path / "elsewhere" / "config.toml"
+    resolved.parent.mkdir()
+    resolved.write_text(to_toml(config), encoding="utf-8")
+    monkeypatch.setenv("FEDPEFT_DATA_ROOT", "/another")
+    again = load_config(resolved)
+    assert again == config
+    assert hash(again) == hash(config)
+    assert load_config(resolved, ["privacy.epsilon=0.2"]) != config
+
+
+def test_the_schema_has_every_key_and_the_options_that_are_files(write) -> None:
+    schema = json_schema()
+    for name, table in load_config(write(TWO_SITES)).model_dump(mode="json").items():
+        node = schema["properties"][name]
+        if isinstance(table, dict):
+            assert table.keys() == schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]["properties"].keys()
+    assert schema["$defs"]["AdapterSettings"]["properties"]["kind"]["enum"] == list(
+        option_names("adapter.kind")
+    )
+    assert schema["additionalProperties"] is False
+
+
+def test_a_file_is_an_option_where_it_defines_the_class_and_only_there() -> None:
+    assert "ffa" in option_names("adapter.kind")
+    assert "uniform" in option_names("privacy.allocation")
+    assert "mean" in option_names("federation.aggregation")
+    for key in ("adapter.kind", "privacy.allocation", "federation.aggregation"):
+        assert not {"base", "--init--"} & set(option_names(key))
+
+
+WORDS = st.sampled_from([*RunConfig.model_fields, "name", "path", "epsilon", "unit", "x"]) | st.text(
+    max_size=3
+)
+VALUES = st.recursive(
+    st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.dates(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(WORDS, VALUES, max_size=4))
+def test_whatever_a_toml_holds_is_a_configuration_or_a_list_of_problems(tmp_path: Path, raw: dict) -> None:
+    tomli_w.dumps(raw)  # it could stand in a file
+    try:
+        found = parse_config(raw, tmp_path).sites
+    except ConfigError as error:
+        found = error.problems
+        assert all(line and "\n" not in line for line in found)
+    assert found
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.builds("{}{}{}".format, WORDS, st.sampled_from(["", "=", ".a=", ".a.b="]), st.text(max_size=5))
+    )
+)
+def test_whatever_is_set_is_a_configuration_or_a_list_of_problems(
+    tmp_path: Path, overrides: list[str]
+) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(TWO_SITES)
+    try:
+        found = load_config(path, overrides).sites
+    except ConfigError as error:
+        found = error.problems
+    assert found
+
+
+def test_no_tensor_library_is_needed() -> None:
+    code = (
+        "import sys, fedpeft.config as c, pathlib;"
+        "c.to_toml(c.parse_config({}, pathlib.Path.cwd())); c.json_schema();"
+        "print({'torch', 'transformers', 'flwr', 'peft'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
