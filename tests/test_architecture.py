@@ -24,7 +24,8 @@ ORDER = (
     "types", "errors", "cache", "settings",
     "data", "backbone", "adapters", "privacy", "training", "evaluation", "site",
     "aggregation", "checkpoint", "federation",
-    "config", "plan", "workspace", "result", "run", "flower", "testing", "cli",
+    "config", "plan", "workspace", "result", "run", "adapter_evaluation",
+    "flower", "testing", "cli",
 )  # fmt: skip
 """The parts of the package; each may import those before it."""
 
@@ -77,7 +78,7 @@ def wrong_direction(path: str, source: str) -> Iterator[str]:
         yield f"{path}: fedpeft.{own} has no place in the order of imports"
         return
     allowed = ORDER[: ORDER.index(own) + 1] if own else ()
-    for name in imports(path, ast.parse(source)):
+    for name in imports(path, ast.parse(source, path)):
         part = part_of(name)
         if part is not None and part not in allowed:
             yield f"{path}: imports {name}, which stands above it"
@@ -86,7 +87,7 @@ def wrong_direction(path: str, source: str) -> Iterator[str]:
 
 
 def away_from_home(path: str, source: str) -> Iterator[str]:
-    for name in imports(path, ast.parse(source)):
+    for name in imports(path, ast.parse(source, path)):
         home = HOMES.get(name.split(".")[0])
         if home and not path.startswith(home):
             yield f"{path}: imports {name}, whose home is {home}"
@@ -101,7 +102,7 @@ def too_long(path: str, source: str) -> Iterator[str]:
 def forged_release(path: str, source: str) -> Iterator[str]:
     if path == ITS_MAKER:
         return
-    tree = ast.parse(source)
+    tree = ast.parse(source, path)
     names = {PRIVATE_MARKER}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
@@ -130,7 +131,7 @@ def _named(node: ast.expr, names: set[str]) -> bool:
 def no_header(path: str, source: str) -> Iterator[str]:
     if not source.startswith("# SPDX-License-Identifier: Apache-2.0\n"):
         yield f"{path}: does not start with its licence"
-    if not ast.get_docstring(ast.parse(source)):
+    if not ast.get_docstring(ast.parse(source, path)):
         yield f"{path}: does not say what it is for"
 
 

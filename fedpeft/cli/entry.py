@@ -24,8 +24,12 @@ from fedpeft import __version__
 from fedpeft.cli.frame import Switches
 
 COMMANDS: Final = (
+    "plan",
+    "simulate",
+    "resume",
+    "evaluate",
     "config",
-)  # fmt: skip
+)
 """Every command, in the order of the help; each is the object ``command`` of the module of that name."""
 
 ENVIRONMENT: Final = {
