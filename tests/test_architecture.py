@@ -8,12 +8,17 @@ small source that breaks it.
 from __future__ import annotations
 
 import ast
+import functools
+import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from importlib.util import resolve_name
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import fedpeft
 
@@ -93,6 +98,27 @@ def away_from_home(path: str, source: str) -> Iterator[str]:
             yield f"{path}: imports {name}, whose home is {home}"
 
 
+@functools.cache
+def _project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+@functools.cache
+def _installed() -> dict[str, list[str]]:
+    return dict(packages_distributions())
+
+
+def undeclared(path: str, source: str) -> Iterator[str]:
+    declared = {canonicalize_name(Requirement(line).name) for line in _project()["dependencies"]}
+    declared |= {"pytest"} if path == "fedpeft/testing/fixtures.py" else set()
+    for name in imports(path, ast.parse(source, path)):
+        root = name.split(".")[0]
+        if root == "fedpeft" or root in sys.stdlib_module_names:
+            continue
+        if not declared & {canonicalize_name(dist) for dist in _installed().get(root, ())}:
+            yield f"{path}: imports {name}, which pyproject.toml does not declare"
+
+
 def too_long(path: str, source: str) -> Iterator[str]:
     num_lines = source.count("\n")
     if num_lines > LONGEST_FILE and not Path(path).stem.endswith(("_pb2", "_pb2_grpc")):
@@ -138,6 +164,7 @@ def no_header(path: str, source: str) -> Iterator[str]:
 RULES = {
     wrong_direction: ("fedpeft",),
     away_from_home: ("fedpeft", "client", "server", "simulations"),
+    undeclared: ("fedpeft",),
     too_long: ("fedpeft", "client", "server"),
     forged_release: ("fedpeft", "client", "server", "simulations"),
     no_header: ("fedpeft", *OUTSIDE),
@@ -153,8 +180,17 @@ def test_every_file_keeps_the_rule(rule) -> None:
 
 
 def test_the_version_is_written_once() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    assert project["version"] == fedpeft.__version__
+    assert _project()["version"] == fedpeft.__version__
+
+
+def test_the_tested_versions_are_within_the_declared_ranges() -> None:
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if not line.startswith("#")]
+    tested = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in pins}
+    groups = [_project()["dependencies"], *_project()["optional-dependencies"].values()]
+    for requirement in [Requirement(line) for group in groups for line in group]:
+        if requirement.name != "fedpeft":
+            assert tested[canonicalize_name(requirement.name)] in requirement.specifier, requirement
 
 
 # --- the rules can see ---------------------------------------------------------------------------------
@@ -180,6 +216,9 @@ BREAKS = [
     (away_from_home, "fedpeft/training/probe.py", "if TYPE_CHECKING:\n    import peft.tuners"),
     (away_from_home, "fedpeft/privacy/ledger.py", "from opacus.accountants import RDPAccountant"),
     (away_from_home, "server/app.py", "__import__('flwr')"),
+    (undeclared, "fedpeft/run.py", "import pandas"),
+    (undeclared, "fedpeft/run.py", "def f():\n    import not_installed_anywhere"),
+    (undeclared, "fedpeft/run.py", "import pytest"),
     (too_long, "fedpeft/run.py", "x = 1\n" * (LONGEST_FILE + 1)),
     (forged_release, "fedpeft/site/site.py", "Released(1, event)"),
     (forged_release, "fedpeft/site/site.py", "mechanism.Released[int](1, event)"),
@@ -198,6 +237,7 @@ KEEPS = [
     (away_from_home, "fedpeft/flower/grid.py", "import flwr"),
     (away_from_home, "fedpeft/privacy/accountant.py", "from dp_accounting import pld"),
     (away_from_home, "fedpeft/run.py", "import peft_tools\nfrom fedpeft.flower import x"),
+    (undeclared, "fedpeft/run.py", "import json, click, dp_accounting.pld\nfrom huggingface_hub import x"),
     (too_long, "fedpeft/site/site_pb2.py", "x = 1\n" * 1000),
     (too_long, "fedpeft/run.py", "x = 1\n" * LONGEST_FILE),
     (forged_release, ITS_MAKER, "Released(1, event)"),
