@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two apps that ``client/app.py`` and ``server/app.py`` re-export, for ``flwr run``.
+
+The run is the TOML that the run configuration names: ``flwr run . -c 'run="/absolute/run.toml"'``. What is
+heavy is imported when a message arrives, so that loading an app is instant.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flwr.app import Context
+from flwr.common.constant import PARTITION_ID_KEY
+
+from fedpeft.errors import ConfigError, Refusal
+from fedpeft.flower.client import SitePort, build_client_app
+from fedpeft.flower.grid import Config
+from fedpeft.flower.server import build_server_app
+from fedpeft.types import RefusalCode, Transport
+
+if TYPE_CHECKING:
+    from fedpeft.workspace import Workspace
+
+
+def find_site(context: Context) -> SitePort:
+    """The site of a simulated node, by its partition.
+
+    Raises:
+        Refusal: the node is no simulated one. Elsewhere the path in the run configuration is the
+            coordinator's word, which must not choose what is read on an organization's machine.
+    """
+    if PARTITION_ID_KEY not in context.node_config:
+        raise Refusal(RefusalCode.POLICY, f"{PARTITION_ID_KEY}: absent, so this is no simulated node")
+    return open_workspace(*read_paths(context.run_config)).site(int(context.node_config[PARTITION_ID_KEY]))
+
+
+def conduct_run(transport: Transport, run_config: Config) -> None:
+    """Plan and conduct the run; its folder must not exist yet, or be empty."""
+    from fedpeft.run import conduct, plan_of, prepare_folder
+
+    path, out = read_paths(run_config)
+    with open_workspace(path, out) as workspace:
+        plan = plan_of(workspace.config)
+        prepare_folder(workspace.config, plan, out)
+        conduct(workspace, plan, transport)
+    open_workspace.cache_clear()
+
+
+@functools.cache
+def open_workspace(path: Path, out: Path) -> Workspace:
+    """Load backbone and data once in a process, not for every message."""
+    from fedpeft.config import load_config
+    from fedpeft.workspace import Workspace
+
+    return Workspace(load_config(path, files_must_exist=True), out)
+
+
+def read_paths(run_config: Config) -> tuple[Path, Path]:
+    """The run's TOML and its folder, by default ``runs/NAME`` beside the TOML.
+
+    Raises:
+        ConfigError: no TOML is named, or a path depends on the folder that a process stands in.
+    """
+    run, out = str(run_config.get("run", "")), str(run_config.get("out", ""))
+    if not run:
+        raise ConfigError("""run: names no run; give -c 'run="/absolute/path/of/run.toml"'""")
+    for key, text in (("run", run), ("out", out)):
+        if text and not Path(text).is_absolute():
+            raise ConfigError(f"""{key}: {text!r} must be absolute; give -c '{key}="/absolute/path"'""")
+    path = Path(run)
+    return path, Path(out) if out else path.parent / "runs" / path.stem
+
+
+client_app = build_client_app(find_site)
+server_app = build_server_app(conduct_run)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A site of a few lines for the tests in this folder, and the identity that Flower keeps in the process."""
+
+import numpy as np
+import pytest
+
+import fedpeft.flower  # noqa: F401  # sets the environment before flwr is imported
+from fedpeft.errors import Refusal
+from fedpeft.types import PrivacyEvent, PrivateUpdate, SiteFacts, TrainRequest
+
+
+class FakeSite:
+    """Answers as a function of the request alone; ``raises`` maps a method's name to what it raises."""
+
+    def __init__(self, index: int, name: str | None = None, raises: dict | None = None):
+        self.name = name or f"site-{index:02d}"
+        self.raises = raises or {}
+        self.calls: list = []
+
+    def facts(self):
+        self._called("facts")
+        return SiteFacts(self.name, 100, "record", 8.0, 1e-5, "genesis")
+
+    def commit(self, schedule):
+        self._called("commit", schedule)
+
+    def train(self, request):
+        self._called("train", request)
+        noise = np.random.default_rng(list(request.request_id.encode())).standard_normal(request.adapter.size)
+        event = PrivacyEvent(
+            "poisson-gaussian", request.noise_multiplier, request.sampling_rate, request.local_steps, "record"
+        )
+        return PrivateUpdate(
+            request.request_id, noise.astype(np.float32), event, f"head:{request.request_id}"
+        )
+
+    def _called(self, method, argument=None):
+        self.calls.append((method, argument))
+        if method in self.raises:
+            raise self.raises[method]
+
+
+@pytest.fixture
+def make_sites():
+    """``make_sites(3)``: sites by partition id, and the function that finds one in a context."""
+
+    def make(num_sites: int, **raises: Exception):
+        sites = [FakeSite(i, raises=raises if i == 0 else None) for i in range(num_sites)]
+        return sites, lambda context: sites[context.node_config["partition-id"]]
+
+    return make
+
+
+@pytest.fixture
+def request_for():
+    """``request_for("a", adapter)``: a well-formed request of round 1."""
+
+    def make(site: str, adapter=None, number: int = 1) -> TrainRequest:
+        vector = np.zeros(4, np.float32) if adapter is None else adapter
+        return TrainRequest(
+            "run", f"run:{site}:{number}", number, 2, 0.5, 1.1, 0.1, (1.0, 2.5), "flat", "abc", vector, "head"
+        )
+
+    return make
+
+
+@pytest.fixture
+def budget_refusal():
+    from fedpeft.types import RefusalCode
+
+    return Refusal(RefusalCode.BUDGET, "4.2 of 4.0 spent on patient Ada Lovelace")
