@@ -163,7 +163,7 @@ def no_header(path: str, source: str) -> Iterator[str]:
 
 RULES = {
     wrong_direction: ("fedpeft",),
-    away_from_home: ("fedpeft", "client", "server", "simulations"),
+    away_from_home: ("fedpeft", "client", "server"),
     undeclared: ("fedpeft",),
     too_long: ("fedpeft", "client", "server"),
     forged_release: ("fedpeft", "client", "server", "simulations"),
