@@ -41,11 +41,13 @@ def conduct_run(transport: Transport, run_config: Config) -> None:
     from fedpeft.run import conduct, plan_of, prepare_folder
 
     path, out = read_paths(run_config)
-    with open_workspace(path, out) as workspace:
-        plan = plan_of(workspace.config)
-        prepare_folder(workspace.config, plan, out)
-        conduct(workspace, plan, transport)
-    open_workspace.cache_clear()
+    try:
+        with open_workspace(path, out) as workspace:
+            plan = plan_of(workspace.config)
+            prepare_folder(workspace.config, plan, out)
+            conduct(workspace, plan, transport)
+    finally:
+        open_workspace.cache_clear()
 
 
 @functools.cache

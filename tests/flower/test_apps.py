@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The apps that are deployed: loading is instant, simulated nodes only, one workspace a process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from flwr.app import Context, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.common.constant import SUPERLINK_NODE_ID
+from flwr.serverapp import ServerApp
+
+from fedpeft import flower
+from fedpeft.errors import ConfigError, Refusal, RunDirectoryError
+from fedpeft.flower import apps
+from fedpeft.types import RefusalCode
+
+
+def _context(node_config, run_config=None):
+    run_config = {"run": "/r/quick.toml", "out": ""} if run_config is None else run_config
+    return Context(1, SUPERLINK_NODE_ID + 1, node_config, RecordDict(), run_config)
+
+
+class TestReadPaths:
+    def test_run_and_out(self):
+        assert apps.read_paths({"run": "/r/a.toml", "out": "/o"}) == (Path("/r/a.toml"), Path("/o"))
+
+    def test_the_folder_is_beside_the_toml_by_default(self):
+        assert apps.read_paths({"run": "/r/a.toml", "out": ""})[1] == Path("/r/runs/a")
+
+    def test_no_run_is_refused(self):
+        with pytest.raises(ConfigError, match="run: names no run"):
+            apps.read_paths({"run": "", "out": ""})
+
+    @pytest.mark.parametrize("key", ["run", "out"])
+    def test_a_relative_path_is_refused(self, key):
+        with pytest.raises(ConfigError, match=f"{key}: 'here.toml' must be absolute"):
+            apps.read_paths({"run": "/r/a.toml", "out": "/o", key: "here.toml"})
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """What the apps do with a workspace and a run, in order; neither is real here."""
+    done: list = []
+
+    class Workspace:
+        config = "config"
+
+        def __init__(self, path, out):
+            done.append(("open", path, out))
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            done.append(("close",))
+
+        def site(self, index):
+            return f"site {index}"
+
+    run = SimpleNamespace(
+        plan_of=lambda config: "plan",
+        prepare_folder=lambda config, plan, out: done.append(("prepare", config, plan, out)),
+        conduct=lambda workspace, plan, transport: done.append(("conduct", plan, transport)),
+    )
+    monkeypatch.setitem(sys.modules, "fedpeft.workspace", SimpleNamespace(Workspace=Workspace))
+    monkeypatch.setitem(sys.modules, "fedpeft.run", run)
+    monkeypatch.setattr("fedpeft.config.load_config", lambda path, files_must_exist: path)
+    apps.open_workspace.cache_clear()
+    yield done
+    apps.open_workspace.cache_clear()
+
+
+OPENED = ("open", Path("/r/quick.toml"), Path("/r/runs/quick"))
+
+
+def test_the_partition_chooses_the_site_and_the_workspace_is_opened_once(steps):
+    found = [apps.find_site(_context({"partition-id": i})) for i in (0, 2, 1, 2)]
+    assert found == ["site 0", "site 2", "site 1", "site 2"]
+    assert steps == [OPENED]
+
+
+def test_a_node_that_is_not_simulated_reads_nothing(steps):
+    with pytest.raises(Refusal) as caught:
+        apps.find_site(_context({"data-path": "/srv/notes.jsonl"}))
+    assert caught.value.code is RefusalCode.POLICY
+    assert steps == []
+
+
+def test_a_run_is_conducted_in_a_folder_of_its_own_and_leaves_nothing_open(steps):
+    apps.conduct_run("transport", {"run": "/r/quick.toml", "out": ""})
+    folder = Path("/r/runs/quick")
+    assert steps == [
+        OPENED,
+        ("prepare", "config", "plan", folder),
+        ("conduct", "plan", "transport"),
+        ("close",),
+    ]
+    apps.conduct_run("transport", {"run": "/r/quick.toml", "out": ""})
+    assert steps[4] == OPENED
+
+
+def test_a_run_that_fails_leaves_nothing_open_either(steps, monkeypatch):
+    def fail(*args):
+        raise RunDirectoryError("exists already")
+
+    monkeypatch.setattr(sys.modules["fedpeft.run"], "prepare_folder", fail)
+    with pytest.raises(RunDirectoryError):
+        apps.conduct_run("transport", {"run": "/r/quick.toml", "out": ""})
+    assert steps == [OPENED, ("close",)]
+    assert apps.open_workspace.cache_info().currsize == 0
+
+
+def test_the_deployed_modules_export_the_apps():
+    import client.app
+    import server.app
+
+    assert client.app.app is apps.client_app
+    assert server.app.app is apps.server_app
+    assert isinstance(client.app.app, ClientApp)
+    assert isinstance(server.app.app, ServerApp)
+
+
+def test_loading_an_app_imports_nothing_heavy():
+    heavy = "{'torch', 'transformers', 'peft', 'ray'}"
+    code = f"import client.app, server.app, sys; print(sorted({heavy} & set(sys.modules)))"
+    root = Path(__file__).parents[2]
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    assert out.stdout.strip() == "[]"
+
+
+def test_flower_is_silent_before_it_is_imported_and_the_user_has_the_last_word():
+    code = (
+        "import fedpeft.flower, os, sys; assert 'flwr' not in sys.modules;"
+        "print(os.environ['FLWR_TELEMETRY_ENABLED'], os.environ['RAY_USAGE_STATS_ENABLED'])"
+    )
+    environment = {k: v for k, v in os.environ.items() if k not in flower.ENVIRONMENT}
+    run = {"capture_output": True, "text": True, "check": True}
+    silent = subprocess.run([sys.executable, "-c", code], env=environment, **run)
+    assert silent.stdout.split() == ["0", "0"]
+    asked = subprocess.run(
+        [sys.executable, "-c", code], env=environment | {"FLWR_TELEMETRY_ENABLED": "1"}, **run
+    )
+    assert asked.stdout.split() == ["1", "0"]
