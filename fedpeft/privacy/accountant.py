@@ -20,7 +20,7 @@ import math
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,9 @@ _SMALLEST_LOSS = 1e-5
 # Measured against exactly composed Gaussians: the transform lost at most 2e-13 of delta in 10,000 steps,
 # 3e-12 in 1,000,000 and 2e-10 in 10,000,000.
 _ROUNDING, _ROUNDING_PER_STEP = 1e-14, 1e-16
-_EXPONENT = 500.0  # of e; a larger one changes no decision and would overflow
+_MAX_PRV_EPSILON = 200.0  # beyond it opacus' PRV accountant takes a minute
+_MOST_POINTS = 400_000  # on either side of one step's distribution
+_EXPONENT = 500.0  # of e: from here on adding or subtracting one changes nothing, and squares overflow soon
 
 _Groups = tuple[tuple[float, float, int], ...]  # (noise multiplier, sampling rate, steps), all different
 
@@ -121,27 +123,7 @@ def second_opinion(events: Iterable[PrivacyEvent], delta: float) -> SecondOpinio
     """
     groups = _merge(events)
     _check_delta(delta)
-    if not groups:
-        return SecondOpinion(0.0, "prv", 0.0)
-    from opacus.accountants import PRVAccountant, RDPAccountant
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of orders and of logarithms that it handles
-        rdp = RDPAccountant()
-        rdp.history = list(groups)
-        bound = float(rdp.get_epsilon(delta))
-        prv = PRVAccountant()
-        # Its formulas hold log(1 - rate); so near to one the figure is that of the full batch.
-        prv.history = [(sigma, min(rate, 1 - 1e-9), steps) for sigma, rate, steps in groups]
-        # The mesh shrinks with the root of the steps; this keeps it at a few million points.
-        resolution = max(0.01, 1e-6 * bound * math.sqrt(sum(steps for _, _, steps in groups)))
-        try:
-            figure = float(prv.get_epsilon(delta, eps_error=resolution))
-        except (RuntimeError, ValueError, OverflowError, FloatingPointError):
-            figure = math.nan
-    if math.isfinite(figure):
-        return SecondOpinion(figure, "prv", 2 * resolution)
-    return SecondOpinion(bound, "rdp", math.inf)
+    return _opinion_of_opacus(groups, delta) if groups else SecondOpinion(0.0, "prv", 0.0)
 
 
 @functools.lru_cache(maxsize=256)
@@ -197,8 +179,7 @@ def _merge(events: Iterable[PrivacyEvent]) -> _Groups:
         if rate == 1:
             precision += event.steps / multiplier**2
         else:
-            floor = 1 / math.sqrt(math.log1p((_SMALLEST_LOSS / rate) ** 2))
-            steps_of[min(multiplier, floor), rate] += event.steps
+            steps_of[_worsen(multiplier, rate)] += event.steps
     if len(units) > 1:
         raise EventError(f"units {sorted(units)}: events that protect different units do not compose")
     if precision:
@@ -206,11 +187,20 @@ def _merge(events: Iterable[PrivacyEvent]) -> _Groups:
     return tuple(sorted((sigma, rate, steps) for (sigma, rate), steps in steps_of.items()))
 
 
+def _worsen(multiplier: float, rate: float) -> tuple[float, float]:
+    """Raise the rate, then lower the multiplier, of a step whose loss is too small for doubles.
+
+    Both are monotone: hockey-stick divergences are convex in the rate and zero at rate 0, and less noise
+    is undone by adding some.
+    """
+    needed = _SMALLEST_LOSS / math.sqrt(math.expm1(min(multiplier**-2, _EXPONENT)))
+    rate = max(rate, min(needed, 0.5))
+    return min(multiplier, 1 / math.sqrt(math.log1p((_SMALLEST_LOSS / rate) ** 2))), rate
+
+
 def _second_order(groups: _Groups) -> float:
     """Renyi divergence of order 2, in closed form: a cheap measure of how long PLD's arrays get."""
-    return sum(
-        steps * math.log1p(rate**2 * math.expm1(min(sigma**-2, _EXPONENT))) for sigma, rate, steps in groups
-    )
+    return sum(steps * _log1p_expm1(rate**2, sigma**-2) for sigma, rate, steps in groups)
 
 
 def _grid(groups: _Groups) -> float:
@@ -219,7 +209,16 @@ def _grid(groups: _Groups) -> float:
     square = sum(steps * rate**2 * math.expm1(min(sigma**-2, _EXPONENT)) for sigma, rate, steps in groups)
     scale = math.sqrt(square / total)
     usual = min(max(_USUAL_FRACTION * scale, _FINEST_USUAL_GRID), _COARSEST_GRID)
-    return min(usual, _LARGEST_FRACTION * scale)
+    # The rare large losses of a small rate with little noise: a longer array is not worth its seconds.
+    longest = max(_log1p_expm1(rate, 10 / sigma + sigma**-2 / 2) for sigma, rate, _ in groups)
+    return max(min(usual, _LARGEST_FRACTION * scale), longest / _MOST_POINTS)
+
+
+def _log1p_expm1(factor: float, exponent: float) -> float:
+    """``log(1 + factor * (e^exponent - 1))`` without overflow."""
+    if exponent > _EXPONENT:
+        return exponent + math.log(factor)
+    return math.log1p(factor * math.expm1(exponent))
 
 
 @functools.lru_cache(maxsize=16)
@@ -238,6 +237,29 @@ def _composed(groups: _Groups, grid: float) -> Any:
         for distribution, steps in ((_step_distribution(s, q, grid), steps) for s, q, steps in groups)
     ]
     return functools.reduce(lambda left, right: left.compose(right), parts)
+
+
+@functools.lru_cache(maxsize=64)
+def _opinion_of_opacus(groups: _Groups, delta: float) -> SecondOpinion:
+    from opacus.accountants import PRVAccountant, RDPAccountant
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of orders and of logarithms that it handles
+        rdp = RDPAccountant()
+        rdp.history = list(groups)
+        bound = float(rdp.get_epsilon(delta))
+        prv = PRVAccountant()
+        # Its formulas hold log(1 - rate); so near to one the figure is that of the full batch.
+        prv.history = [(sigma, min(rate, 1 - 1e-9), steps) for sigma, rate, steps in groups]
+        # The mesh shrinks with the root of the steps; this keeps it at a few million points.
+        resolution = max(0.01, 1e-6 * bound * math.sqrt(sum(steps for _, _, steps in groups)))
+        figure = math.nan
+        if bound <= _MAX_PRV_EPSILON:
+            with suppress(RuntimeError, ValueError):  # its ways to say that the numbers do not allow it
+                figure = float(prv.get_epsilon(delta, eps_error=resolution))
+    if math.isfinite(figure):
+        return SecondOpinion(figure, "prv", 2 * resolution)
+    return SecondOpinion(bound, "rdp", math.inf)
 
 
 def _rdp(groups: _Groups, delta: float) -> float:

@@ -23,8 +23,8 @@ KINDS = (POISSON_GAUSSIAN, GAUSSIAN)
 MIN_NOISE_MULTIPLIER = 0.1
 """One full-batch step below it costs an epsilon of more than 90; the accountants' arrays explode."""
 MAX_NOISE_MULTIPLIER = 1e6
-MAX_STEPS = 10_000_000
-"""Beyond it the rounding errors of a Fourier transform reach the deltas in use."""
+MAX_STEPS = 1_000_000
+"""Beyond it the rounding errors of the accountant's Fourier transforms reach the deltas in use."""
 MAX_NAME_LENGTH = 200
 
 _KEYS = {"noise_multiplier", "sampling_rate", "steps", "kind", "unit"}
@@ -73,7 +73,8 @@ def event_to_json(event: PrivacyEvent) -> str:
         EventError: the event could not be read back.
     """
     check_event(event)
-    return json.dumps(asdict(event), sort_keys=True, allow_nan=False)
+    numbers = {"noise_multiplier": float(event.noise_multiplier), "sampling_rate": float(event.sampling_rate)}
+    return json.dumps(asdict(event) | numbers, sort_keys=True, allow_nan=False)
 
 
 def event_from_json(text: str) -> PrivacyEvent:

@@ -23,7 +23,7 @@ GOOD = {
 @given(
     multiplier=st.floats(0.1, 1e6),
     rate=st.floats(0, 1, exclude_min=True),
-    steps=st.integers(1, 10_000_000),
+    steps=st.integers(1, 1_000_000),
     unit=st.sampled_from(["record", "patient", "Fall-Nr. ä"]),
 )
 @settings(max_examples=50, deadline=None)
@@ -71,7 +71,7 @@ def test_whole_numbers_become_python_floats():
         ({"steps": -3}, "steps"),
         ({"steps": 3.0}, "steps"),
         ({"steps": True}, "steps"),
-        ({"steps": 10_000_001}, "steps"),
+        ({"steps": 1_000_001}, "steps"),
         ({"unit": ""}, "unit"),
         ({"unit": 7}, "unit"),
         ({"unit": "a\nb"}, "unit"),

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What may be spent and what was: commitments, charges, and the releases they paid for.
+
+The order of a request: charge, durably; compute; store the release, durably; let it leave. A crash in
+between costs at most that one charge, and never hides a release.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fedpeft.errors import EventError, LedgerError, Refusal
+from fedpeft.privacy.events import POISSON_GAUSSIAN, check_event, check_name, event_from_json, event_to_json
+from fedpeft.privacy.ledger import rows, store
+from fedpeft.privacy.ledger.budget import Budget, smallest_share, what_is_left
+from fedpeft.privacy.ledger.turn import Turn
+from fedpeft.privacy.policy import Policy
+from fedpeft.types import PrivacyEvent, RefusalCode, Schedule, TrainRequest
+
+_WAIT_S = 3600.0
+
+
+class Ledger:
+    """The budget of one site identity. Safe to share between threads and between processes."""
+
+    def __init__(
+        self, path: Path, policy: Policy, clock: Callable[[], datetime], wait_s: float, kept: int | None
+    ) -> None:
+        """Use :meth:`open`, which checks the file."""
+        self.path = path
+        self.policy = policy
+        self._clock = clock
+        self._wait_s = wait_s
+        self._kept_releases = kept
+        self._turn: Turn | None = None
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        policy: Policy,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        wait_s: float = _WAIT_S,
+        kept_releases: int | None = None,
+    ) -> Ledger:
+        """Open the ledger of the policy's identity, or begin it.
+
+        Args:
+            path: of the file; its folder must exist.
+            policy: the terms. Its epsilon may be lowered later, never raised.
+            clock: the time, for the rows and for the policy's last day.
+            wait_s: how long a request waits for another one in work.
+            kept_releases: keep the payloads of only this many newest releases of each run. A simulation
+                with many sites saves disk with it; an older request asked again is then refused.
+
+        Raises:
+            LedgerError: the file is another identity's, was edited, is damaged, read-only or newer.
+        """
+        path = Path(path)
+        if not path.exists():
+            cls._begin(path, policy, wait_s)
+        store.check_file(path, writable=True)
+        with store.connect(path, query_only=True) as connection:
+            store.check_format(connection, path)
+            _check_terms(rows.read_meta(connection), policy, path)
+            problems = rows.chain_problems(connection)
+        if problems:
+            raise LedgerError(f"ledger {path}: {problems[0]}; restore the newest backup")
+        store.make_private(path)
+        return cls(path, policy, clock, wait_s, kept_releases)
+
+    @staticmethod
+    def _begin(path: Path, policy: Policy, wait_s: float) -> None:
+        turn = Turn.take(path, "", wait_s)
+        try:
+            if not path.exists():
+                store.create(path, rows.Meta(policy.identity, policy.unit, policy.epsilon, policy.delta))
+        finally:
+            turn.release()
+
+    @property
+    def head(self) -> str:
+        """Hash of the newest charge; it leaves with releases and comes back with requests."""
+        with store.connect(self.path, query_only=True) as connection:
+            return rows.read_head(connection)[1]
+
+    def spent(self, run_id: str | None = None) -> list[PrivacyEvent]:
+        """Every event charged, in order, of one run or of all."""
+        with store.connect(self.path, query_only=True) as connection:
+            charged = rows.read_events(connection)
+        return [event_from_json(row.event) for row in charged if run_id in (None, row.run_id)]
+
+    def available(self) -> Budget:
+        """What the next run may take: the figures to calibrate it for. Zero when nothing is left."""
+        with store.connect(self.path, query_only=True) as connection:
+            return self._available(connection)
+
+    def remaining_steps(self, run_id: str) -> int:
+        """Steps that a run was committed to and has not been charged for; 0 for an unknown run."""
+        with store.connect(self.path, query_only=True) as connection:
+            commitment = rows.find_commitment(connection, run_id)
+            if commitment is None:
+                return 0
+            return event_from_json(commitment.schedule).steps - rows.steps_charged(connection, run_id)
+
+    def commit(self, schedule: Schedule) -> Budget:
+        """Promise a run its whole schedule; the same schedule again changes nothing.
+
+        Returns:
+            The part of the budget that the run takes.
+
+        Raises:
+            Refusal: ``MALFORMED`` for a field out of range, ``POLICY`` for another unit or a stage that
+                is not allowed, ``REPLAY`` for a known run with another schedule, ``EXPIRED`` after the
+                policy's last day, ``BUDGET`` if what is left does not cover it. Nothing was changed.
+        """
+        event = PrivacyEvent(
+            POISSON_GAUSSIAN,
+            schedule.noise_multiplier,
+            schedule.sampling_rate,
+            schedule.steps,
+            schedule.unit,
+        )
+        _well_formed(event, run_id=schedule.run_id)
+        if event.unit != self.policy.unit:
+            raise Refusal(RefusalCode.POLICY, f"unit = {event.unit!r}: the policy's is {self.policy.unit!r}")
+        if "training" not in self.policy.stages:
+            raise Refusal(RefusalCode.POLICY, "stages: the policy does not allow training")
+        text = event_to_json(event)
+        with store.transaction(self.path) as connection:
+            known = rows.find_commitment(connection, schedule.run_id)
+            if known is not None:
+                if known.schedule != text:
+                    raise Refusal(RefusalCode.REPLAY, "run_id: committed before with another schedule")
+                return Budget(known.epsilon, known.delta)
+            self._check_date()
+            left = self._available(connection)
+            cost = smallest_share(event, left)
+            if cost is None:
+                raise Refusal(
+                    RefusalCode.BUDGET,
+                    f"schedule {text}: needs more than the epsilon = {left.epsilon:g} and delta = "
+                    f"{left.delta:g} that are left",
+                )
+            rows.append_commitment(connection, self._now(), schedule.run_id, text, cost.epsilon, cost.delta)
+            return cost
+
+    def charge(self, request: TrainRequest) -> bytes | None:
+        """Pay for a request before its first private number is computed.
+
+        Returns:
+            ``None`` when the charge is on the disk: compute, then :meth:`store` (or :meth:`abandon`).
+            Otherwise the release that was stored for this very request, and nothing was charged.
+
+        Raises:
+            Refusal: ``MALFORMED``, ``REPLAY`` (the id is known with another content, or its release is no
+                longer kept), ``ROLLBACK`` (this ledger never had the echoed head), ``POLICY`` (no such
+                commitment), ``EXPIRED``, ``BUDGET`` (the run's steps are used up), or ``UNAVAILABLE``
+                (another request was in work for too long). Nothing was changed.
+            LedgerError: the file cannot be written; nothing was charged.
+        """
+        event = PrivacyEvent(
+            POISSON_GAUSSIAN,
+            request.noise_multiplier,
+            request.sampling_rate,
+            request.local_steps,
+            self.policy.unit,
+        )
+        _well_formed(event, run_id=request.run_id, request_id=request.request_id)
+        turn = Turn.take(self.path, request.request_id, self._wait_s)
+        try:
+            with store.transaction(self.path) as connection:
+                stored = _stored_release(connection, request)
+                if stored is None:
+                    self._append_event(connection, request, event)
+        except BaseException:
+            turn.release()
+            raise
+        if stored is not None:
+            turn.release()
+            return stored
+        self._turn = turn
+        return None
+
+    def store(self, request_id: str, payload: bytes) -> None:
+        """Keep what is about to leave, so that the same request gets it again; then let the next one in.
+
+        Raises:
+            LedgerError: it was not charged by this object, or was given up, or the file cannot be written.
+                The release must not leave.
+        """
+        turn = self._turn
+        if turn is None or turn.request_id != request_id or not turn.held:
+            raise LedgerError(f"request {request_id!r}: is not in work here, so no release of it may leave")
+        digest = hashlib.sha256(payload).hexdigest()
+        with store.transaction(self.path) as connection:
+            rows.append_release(connection, self._now(), request_id, digest, payload, self._kept_releases)
+        turn.release()
+
+    def abandon(self, request_id: str) -> None:
+        """Let the next request in without a release; the charge stays. Harmless after :meth:`store`."""
+        turn = self._turn
+        if turn is not None and turn.request_id == request_id:
+            turn.release()
+
+    def close(self) -> None:
+        """Let other holders of the ledger in; what is in work here stays charged."""
+        if self._turn is not None:
+            self._turn.release()
+
+    def _available(self, connection: sqlite3.Connection) -> Budget:
+        committed = rows.read_commitments(connection)
+        return what_is_left(self.policy, (Budget(row.epsilon, row.delta) for row in committed))
+
+    def _check_date(self) -> None:
+        if self._clock().date() > self.policy.expires:
+            raise Refusal(RefusalCode.EXPIRED, f"expires = {self.policy.expires}: has passed")
+
+    def _now(self) -> str:
+        return self._clock().isoformat(timespec="seconds")
+
+    def _append_event(
+        self, connection: sqlite3.Connection, request: TrainRequest, event: PrivacyEvent
+    ) -> None:
+        """Refuse, or write the charge."""
+        if request.ledger_head and not rows.had_head(connection, request.ledger_head):
+            raise Refusal(RefusalCode.ROLLBACK, "ledger_head: this ledger never had it; it is an older copy")
+        commitment = rows.find_commitment(connection, request.run_id)
+        if commitment is None:
+            raise Refusal(RefusalCode.POLICY, "run_id: was not committed")
+        promised = event_from_json(commitment.schedule)
+        if (event.noise_multiplier, event.sampling_rate, event.unit) != (
+            promised.noise_multiplier,
+            promised.sampling_rate,
+            promised.unit,
+        ):
+            raise Refusal(RefusalCode.POLICY, "noise_multiplier or sampling_rate: not as committed")
+        self._check_date()
+        left = promised.steps - rows.steps_charged(connection, request.run_id)
+        if event.steps > left:
+            raise Refusal(RefusalCode.BUDGET, f"local_steps = {event.steps}: {left} are left of the run")
+        charge = rows.Charge(
+            self._now(), request.run_id, request.request_id, request.digest(), event_to_json(event)
+        )
+        rows.append_event(connection, charge, commitment.hash)
+
+
+def _check_terms(meta: rows.Meta, policy: Policy, path: Path) -> None:
+    for field, theirs, ours in (
+        ("identity", meta.identity, policy.identity),
+        ("unit", meta.unit, policy.unit),
+        ("delta", meta.delta, policy.delta),
+    ):
+        if theirs != ours:
+            raise LedgerError(
+                f"ledger {path}: has {field} = {theirs!r}, the policy {ours!r}; they must agree"
+            )
+    if policy.epsilon > meta.epsilon:
+        raise LedgerError(
+            f"ledger {path}: began under epsilon = {meta.epsilon:g}, which cannot be raised to "
+            f"{policy.epsilon:g} afterwards; set the policy's epsilon to at most {meta.epsilon:g}"
+        )
+
+
+def _well_formed(event: PrivacyEvent, **names: str) -> None:
+    try:
+        for field, name in names.items():
+            check_name(field, name)
+        check_event(event)
+    except EventError as error:
+        raise Refusal(RefusalCode.MALFORMED, str(error)) from error
+
+
+def _stored_release(connection: sqlite3.Connection, request: TrainRequest) -> bytes | None:
+    known = connection.execute(
+        "SELECT request_digest FROM events WHERE request_id = ? LIMIT 1", (request.request_id,)
+    ).fetchone()
+    if known is None:
+        return None
+    if known[0] != request.digest():
+        raise Refusal(RefusalCode.REPLAY, "request_id: is known with another content")
+    row = connection.execute(
+        "SELECT payload FROM releases WHERE request_id = ?", (request.request_id,)
+    ).fetchone()
+    if row is None:
+        return None  # charged, then something went wrong: the caller charges again
+    if row[0] is None:
+        raise Refusal(RefusalCode.REPLAY, "request_id: its release is no longer kept")
+    return bytes(row[0])

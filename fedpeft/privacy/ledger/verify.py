@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that a ledger says, recomputed; and what it says, for printing."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedpeft.errors import EventError, LedgerError
+from fedpeft.privacy import accountant
+from fedpeft.privacy.events import event_from_json
+from fedpeft.privacy.ledger import rows, store
+from fedpeft.types import PrivacyEvent
+
+_SLACK = 1e-6  # relative; the same figure on another machine
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """One committed run.
+
+    Attributes:
+        epsilon_committed: with ``delta_committed``, the part of the budget it took before its first step.
+        epsilon_spent: of what it was charged so far, at ``delta_committed``: a diagnostic, no guarantee.
+        second_opinion: opacus' epsilon of the whole commitment at ``delta_committed``.
+        second_accountant: which of opacus' accountants that is, ``"prv"`` or ``"rdp"``.
+        num_unreleased: charges without a stored release: a crash, or a request in work.
+    """
+
+    run_id: str
+    steps_committed: int
+    steps_spent: int
+    noise_multiplier: float
+    sampling_rate: float
+    epsilon_committed: float
+    delta_committed: float
+    epsilon_spent: float
+    second_opinion: float
+    second_accountant: str
+    num_unreleased: int
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What became of checking one ledger.
+
+    Attributes:
+        problems: one line each; none means that everything agrees.
+        epsilon: the bound of the policy the ledger began under, as is ``delta``.
+        epsilon_committed: sum over runs; with the sum ``delta_committed``, the guarantee so far.
+        epsilon_spent: of all charges together, at ``delta``: a diagnostic.
+        num_uncommitted: events that no commitment covers.
+    """
+
+    path: Path
+    problems: tuple[str, ...]
+    identity: str = ""
+    unit: str = ""
+    epsilon: float = math.nan
+    delta: float = math.nan
+    epsilon_committed: float = math.nan
+    delta_committed: float = math.nan
+    epsilon_spent: float = math.nan
+    num_events: int = 0
+    num_releases: int = 0
+    num_uncommitted: int = 0
+    runs: tuple[RunReport, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """One charge, for printing."""
+
+    seq: int
+    time: str
+    run_id: str
+    request_id: str
+    event: PrivacyEvent
+    released: bool
+    hash: str
+
+
+def show(path: Path | str) -> list[LedgerRow]:
+    """All charges of a ledger, in order.
+
+    Raises:
+        LedgerError: it cannot be read.
+    """
+    path = Path(path)
+    store.check_file(path, writable=False)
+    with store.connect(path, query_only=True) as connection:
+        store.check_format(connection, path)
+        released = {request_id for (request_id,) in connection.execute("SELECT request_id FROM releases")}
+        charges = rows.read_events(connection)
+    try:
+        return [
+            LedgerRow(
+                row.seq,
+                row.time,
+                row.run_id,
+                row.request_id,
+                event_from_json(row.event),
+                row.request_id in released,
+                row.hash,
+            )
+            for row in charges
+        ]
+    except EventError as error:
+        raise LedgerError(f"ledger {path}: {error}; `fedpeft ledger verify` lists all problems") from error
+
+
+def verify_all(folder: Path | str) -> list[VerifyReport]:
+    """Verify every ``*.sqlite`` of a folder, in order of their names.
+
+    Raises:
+        LedgerError: there is none.
+    """
+    paths = sorted(Path(folder).glob("*.sqlite"))
+    if not paths:
+        raise LedgerError(
+            f"{folder}: holds no ledger (*.sqlite); give the path of a ledger or of their folder"
+        )
+    return [verify(path) for path in paths]
+
+
+def verify(path: Path | str) -> VerifyReport:
+    """Check the file, the hash chain, every event against its commitment, every epsilon twice.
+
+    Nothing is written, except that SQLite undoes what a crash left half-written.
+
+    Raises:
+        LedgerError: there is no such file. Damage is a problem in the report.
+    """
+    path = Path(path)
+    store.check_file(path, writable=False)
+    try:
+        with store.connect(path, query_only=True) as connection:
+            store.check_format(connection, path)
+            problems = [f"the file: {line}" for line in _integrity(connection)]
+            problems += rows.chain_problems(connection)
+            problems += _release_problems(connection)
+            meta = rows.read_meta(connection)
+            commitments = rows.read_commitments(connection)
+            charges = rows.read_events(connection)
+            released = Counter(name for (name,) in connection.execute("SELECT request_id FROM releases"))
+    except LedgerError as error:
+        return VerifyReport(path, (str(error),))
+    return _Recount(path, meta, commitments, charges, released, problems).report()
+
+
+def _integrity(connection: sqlite3.Connection) -> list[str]:
+    found = [str(line) for (line,) in connection.execute("PRAGMA integrity_check(10)")]
+    return [] if found == ["ok"] else found
+
+
+def _release_problems(connection: sqlite3.Connection) -> Iterator[str]:
+    charged = {name for (name,) in connection.execute("SELECT DISTINCT request_id FROM events")}
+    for request_id, digest, payload in connection.execute("SELECT request_id, digest, payload FROM releases"):
+        if request_id not in charged:
+            yield f"release {request_id!r}: was never charged"
+        if payload is not None and hashlib.sha256(payload).hexdigest() != digest:
+            yield f"release {request_id!r}: its payload was edited"
+
+
+class _Recount:
+    """The sums of one ledger; collects problems on the way."""
+
+    def __init__(
+        self,
+        path: Path,
+        meta: rows.Meta,
+        commitments: Sequence[rows.CommitmentRow],
+        charges: Sequence[rows.EventRow],
+        released: Counter[str],
+        problems: list[str],
+    ) -> None:
+        self.path, self.meta, self.commitments, self.problems = path, meta, commitments, problems
+        self.charges, self.released = charges, released
+        self.events: dict[int, PrivacyEvent] = {}
+        for row in charges:
+            event = self._parse(f"event {row.seq}", row.event)
+            if event is not None:
+                self.events[row.seq] = event
+
+    def report(self) -> VerifyReport:
+        known = {row.run_id for row in self.commitments}
+        uncommitted = [row.seq for row in self.charges if row.run_id not in known]
+        self.problems += [f"event {seq}: no commitment covers it" for seq in uncommitted]
+        runs = tuple(run for row in self.commitments if (run := self._run(row)) is not None)
+        epsilon = math.fsum(row.epsilon for row in self.commitments)
+        delta = math.fsum(row.delta for row in self.commitments)
+        for name, total, bound in (
+            ("epsilon", epsilon, self.meta.epsilon),
+            ("delta", delta, self.meta.delta),
+        ):
+            if not total <= bound * (1 + _SLACK):
+                self.problems.append(
+                    f"commitments: {name} adds up to {total:g}, above the policy's {bound:g}"
+                )
+        return VerifyReport(
+            path=self.path,
+            identity=self.meta.identity,
+            unit=self.meta.unit,
+            epsilon=self.meta.epsilon,
+            delta=self.meta.delta,
+            epsilon_committed=epsilon,
+            delta_committed=delta,
+            epsilon_spent=self._epsilon("all events", list(self.events.values()), self.meta.delta),
+            num_events=len(self.charges),
+            num_releases=self.released.total(),
+            num_uncommitted=len(uncommitted),
+            runs=runs,
+            problems=tuple(self.problems),
+        )
+
+    def _run(self, row: rows.CommitmentRow) -> RunReport | None:
+        name = f"run {row.run_id!r}"
+        promised = self._parse(name, row.schedule)
+        if promised is None:
+            return None
+        charges = [charge for charge in self.charges if charge.run_id == row.run_id]
+        events = [self.events[charge.seq] for charge in charges if charge.seq in self.events]
+        for event in events:
+            if _rates(event) != _rates(promised):
+                self.problems.append(f"{name}: was charged {event}, which it did not commit to")
+        spent = sum(event.steps for event in events)
+        if spent > promised.steps:
+            self.problems.append(f"{name}: was charged {spent} steps, but committed to {promised.steps}")
+        needed = self._epsilon(name, [promised], row.delta)
+        if not needed <= row.epsilon * (1 + _SLACK):
+            self.problems.append(f"{name}: costs epsilon {needed:g}, but was committed with {row.epsilon:g}")
+        second, which = self._second(name, promised, row)
+        return RunReport(
+            run_id=row.run_id,
+            steps_committed=promised.steps,
+            steps_spent=spent,
+            noise_multiplier=promised.noise_multiplier,
+            sampling_rate=promised.sampling_rate,
+            epsilon_committed=row.epsilon,
+            delta_committed=row.delta,
+            epsilon_spent=self._epsilon(name, events, row.delta),
+            second_opinion=second,
+            second_accountant=which,
+            num_unreleased=len(charges) - len({c.request_id for c in charges} & self.released.keys()),
+        )
+
+    def _second(self, name: str, promised: PrivacyEvent, row: rows.CommitmentRow) -> tuple[float, str]:
+        if not 0 < row.delta < 1:
+            return math.nan, ""
+        opinion = accountant.second_opinion([promised], row.delta)
+        if opinion.epsilon - opinion.tolerance > row.epsilon:
+            self.problems.append(
+                f"{name}: was committed with epsilon {row.epsilon:g}; opacus says {opinion.epsilon:g}"
+            )
+        return opinion.epsilon, opinion.accountant
+
+    def _parse(self, name: str, text: str) -> PrivacyEvent | None:
+        try:
+            event = event_from_json(text)
+        except EventError as error:
+            self.problems.append(f"{name}: {error}")
+            return None
+        if event.unit != self.meta.unit:
+            self.problems.append(f"{name}: protects {event.unit!r}, the ledger {self.meta.unit!r}")
+            return None
+        return event
+
+    def _epsilon(self, name: str, events: list[PrivacyEvent], delta: float) -> float:
+        if not 0 < delta < 1:
+            self.problems.append(f"{name}: delta {delta} lies outside (0, 1)")
+            return math.nan
+        return accountant.epsilon(events, delta)
+
+
+def _rates(event: PrivacyEvent) -> tuple[str, float, float]:
+    return event.kind, event.noise_multiplier, event.sampling_rate
