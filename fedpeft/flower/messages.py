@@ -192,7 +192,7 @@ def _pack(
 
 
 def _unpack(content: RecordDict, kind: str, fields: Fields, *, has_vector: bool = False) -> dict[str, Any]:
-    record = dict(content.config_records.get(_FIELDS, {}))
+    record = _record(content, _FIELDS, ConfigRecord)
     protocol = record.pop("protocol", None)
     if type(protocol) is not int or protocol != PROTOCOL_VERSION:
         raise Refusal(RefusalCode.PROTOCOL, f"protocol: {protocol!r}, this version speaks {PROTOCOL_VERSION}")
@@ -215,12 +215,18 @@ def _check(content: RecordDict, record: dict[str, Any], fields: Fields, *, has_v
 
 
 def _unpack_vector(content: RecordDict) -> FloatVector:
-    arrays = dict(content.array_records.get(_VECTOR, {}))
+    arrays = _record(content, _VECTOR, ArrayRecord)
     _require("arrays", set(arrays) == {_VECTOR})
     array = arrays[_VECTOR]
     _require("dtype", (array.dtype, array.stype) == (_DTYPE, _RAW_FLOATS))
     _require("shape", len(array.shape) == 1 and len(array.data) == 4 * array.shape[0])
     return np.frombuffer(array.data, dtype="<f4").astype(np.float32, copy=False)
+
+
+def _record(content: RecordDict, name: str, kind: type) -> dict[str, Any]:
+    # Not ``content.array_records``: that makes a cycle that keeps the whole content until the collector runs.
+    record: Any = content.get(name)
+    return dict(record) if isinstance(record, kind) else {}
 
 
 def _is_line(text: str) -> bool:

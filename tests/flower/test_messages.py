@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What travels is exactly the tables of the module; reading refuses everything else."""
 
+import gc
+import weakref
 from dataclasses import fields
 
 import numpy as np
@@ -144,6 +146,20 @@ class TestVector:
 
     def test_cannot_be_changed_by_the_reader(self):
         assert not messages.decode_request(_encoded(REQUEST)).adapter.flags.writeable
+
+    @pytest.mark.parametrize(("value", "decode"), CASES[2:], ids=IDS[2:])
+    def test_content_is_freed_when_it_was_read(self, value, decode):
+        """A cycle in it would hold a vector for every site until the garbage collector runs."""
+        content = _encoded(value)
+        seen = weakref.ref(content)
+        gc.collect()
+        gc.disable()
+        try:
+            decode(content)
+            del content
+            assert seen() is None
+        finally:
+            gc.enable()
 
     def test_request_records_may_be_shared(self):
         shared = messages.encode_vector(VECTOR)
