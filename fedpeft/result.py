@@ -135,7 +135,13 @@ def peak_rss_mb() -> float:
 
 def _metrics(public: bool, before: Scores | None, after: Scores | None) -> JsonDict:
     if before is None or after is None:
-        return {"before": None, "after": None, "difference": None, "records": 0, "privacy": "nothing evaluated"}
+        return {
+            "before": None,
+            "after": None,
+            "difference": None,
+            "records": 0,
+            "privacy": "nothing evaluated",
+        }
     return {
         "before": summarize(before),
         "after": summarize(after),

@@ -83,7 +83,9 @@ def prepare_folder(config: RunConfig, plan: Plan, out: Path) -> None:
             )
         (out / CONFIG_FILE).write_text(to_toml(config), encoding="utf-8")
     except OSError as error:
-        raise RunDirectoryError(f"--out {out}: cannot be written ({error.strerror}); choose another") from error
+        raise RunDirectoryError(
+            f"--out {out}: cannot be written ({error.strerror}); choose another"
+        ) from error
 
 
 def open_run(folder: Path) -> tuple[RunConfig, Checkpoint | None]:

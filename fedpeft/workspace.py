@@ -111,10 +111,12 @@ class Workspace:
     def _make_site(self, index: int) -> Site:
         name = self.config.sites[index].name
         policy = self._policy(name)
+        folder = self.out / LEDGER_FOLDER
+        folder.mkdir(mode=0o700, exist_ok=True)
         return Site(
             self.data[name].units,
             policy,
-            Ledger.open(self.out / LEDGER_FOLDER / f"{name}.sqlite", policy),
+            Ledger.open(folder / f"{name}.sqlite", policy),
             self,
             max_tokens=self.config.training.max_tokens,
             new_randomness=self._randomness(name),

@@ -79,7 +79,9 @@ def peft_attached(model: Any, folder: Path) -> Iterator[nn.Module]:
     try:
         attached = PeftModel.from_pretrained(model, str(folder))
     except (ValueError, RuntimeError, OSError) as error:
-        raise DataError(f"{folder}: peft cannot load it on this backbone ({error}); check --backbone") from error
+        raise DataError(
+            f"{folder}: peft cannot load it on this backbone ({error}); check --backbone"
+        ) from error
     try:
         yield attached.eval()
     finally:

@@ -13,7 +13,9 @@ from fedpeft.cli.frame import Answer
 
 @frame.command("evaluate", example="evaluate runs/first/adapter --data held_out.jsonl --task task")
 @click.argument("adapter", metavar="ADAPTER", type=click.Path(path_type=Path))
-@click.option("--data", "path", required=True, type=click.Path(path_type=Path), metavar="FILE", help="A jsonl file.")
+@click.option(
+    "--data", "path", required=True, type=click.Path(path_type=Path), metavar="FILE", help="A jsonl file."
+)
 @click.option("--backbone", help="Backbone; default: the one the adapter names.")
 @click.option("--instruction", default="instruction", show_default=True, help="Column of the instruction.")
 @click.option("--response", default="response", show_default=True, help="Column of the response.")

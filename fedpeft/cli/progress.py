@@ -48,7 +48,9 @@ class TerminalProgress:
     def round_done(self, number: int, rounds: int, record: JsonDict, epsilon_spent: float) -> None:
         """A round is complete."""
         names = [f"{site} ({why})" for key in ("refused", "dropped") for site, why in record[key].items()]
-        left_out = f", without {', '.join([*names, *record['missing']])}" if names or record["missing"] else ""
+        left_out = (
+            f", without {', '.join([*names, *record['missing']])}" if names or record["missing"] else ""
+        )
         self._progress.console.print(
             f"round {number}/{rounds}: {len(record['answered'])} sites{left_out}, "
             f"epsilon spent {epsilon_spent:.3f}, {record['seconds']['train']:.1f} s"
@@ -85,6 +87,11 @@ def closing_table(result: JsonDict, folder: Path) -> Group:
     ]
     title = f"{folder}: {result['stopped_because']} after {result['rounds_completed']} rounds"
     return Group(figures_table(result["metrics"], title), *lines)
+
+
+def exit_code(result: JsonDict) -> int:
+    """1 for a run that never got a round done; one that used up its budget has done its work."""
+    return 0 if result["rounds_completed"] or result["stopped_because"] == "budget" else 1
 
 
 def figures_table(metrics: JsonDict, title: str) -> Group:

@@ -15,9 +15,9 @@ from fedpeft.cli.frame import Answer
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 def command(folder: Path) -> Answer:
     """Go on from the last complete round of the run in DIR; budget that is spent stays spent."""
-    from fedpeft.cli.progress import closing_table, showing_progress
+    from fedpeft.cli.progress import closing_table, exit_code, showing_progress
     from fedpeft.flower.simulation import resume
 
     with showing_progress() as progress:
         result = resume(folder, progress)
-    return Answer(result, closing_table(result, folder))
+    return Answer(result, closing_table(result, folder), exit_code(result))

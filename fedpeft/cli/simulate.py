@@ -21,7 +21,7 @@ from fedpeft.cli.frame import Answer
 )
 def command(path: str, overrides: tuple[str, ...], out: Path | None) -> Answer:
     """Train over all organizations of RUN.toml, in this process, and leave adapter, ledgers and figures."""
-    from fedpeft.cli.progress import closing_table, showing_progress
+    from fedpeft.cli.progress import closing_table, exit_code, showing_progress
     from fedpeft.config import load_config
     from fedpeft.flower.simulation import simulate
 
@@ -29,4 +29,4 @@ def command(path: str, overrides: tuple[str, ...], out: Path | None) -> Answer:
     folder = out or Path("runs") / Path(path).stem
     with showing_progress() as progress:
         result = simulate(config, folder, progress)
-    return Answer(result, closing_table(result, folder))
+    return Answer(result, closing_table(result, folder), exit_code(result))

@@ -81,6 +81,8 @@ def _run(
     observer: Observer | None,
     watch: Stopwatch,
 ) -> JsonDict:
+    for index in range(len(plan.sites)):  # a ledger that cannot be used is told before anything else
+        workspace.site(index)
     results: list[JsonDict] = []
 
     def coordinate(transport: Transport, _run_config: object) -> None:

@@ -120,9 +120,7 @@ class PoissonGaussianSum:
         factors = clip_factors(unit_gradients, self._scales, self._clipping)
         dropped = factors == 0
         any_dropped = bool(dropped.any())
-        for segment, scale, gradient in zip(
-            self._layout.segments, self._scales, unit_gradients, strict=True
-        ):
+        for segment, scale, gradient in zip(self._layout.segments, self._scales, unit_gradients, strict=True):
             rows = gradient.flatten(1)
             if any_dropped:  # zero times NaN is NaN: mask before the sum
                 rows = rows.masked_fill(dropped[:, None], 0.0)

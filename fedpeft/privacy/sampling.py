@@ -17,7 +17,9 @@ def inclusion_threshold(sampling_rate: float) -> int:
     return min(_RANGE, math.floor(sampling_rate * _RANGE))
 
 
-def poisson_sample(units: Iterable[str], sampling_rate: float, randomness: Randomness, step: int) -> list[str]:
+def poisson_sample(
+    units: Iterable[str], sampling_rate: float, randomness: Randomness, step: int
+) -> list[str]:
     """The units of one step, in the order given.
 
     A unit's draw is a keyed hash of its id, so that it does not depend on which other units there are.

@@ -39,7 +39,9 @@ def from_bytes(payload: bytes) -> PrivateUpdate:
             header["request_id"], np.frombuffer(values, dtype="<f4"), event, header["ledger_head"]
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise LedgerError(f"releases: a stored release cannot be read ({error}); restore the ledger") from error
+        raise LedgerError(
+            f"releases: a stored release cannot be read ({error}); restore the ledger"
+        ) from error
     if not separator:
         raise LedgerError("releases: a stored release is cut short; restore the ledger")
     return update

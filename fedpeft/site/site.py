@@ -168,7 +168,8 @@ def check_request(request: TrainRequest, adapter: Adapter) -> None:
         "scales": len(request.scales) == num_segments and all(map(_positive, request.scales)),
         "clipping": request.clipping in ("automatic", "flat"),
         "layout_digest": request.layout_digest == adapter.layout.digest,
-        "adapter": request.adapter.shape == (adapter.layout.size,) and bool(np.isfinite(request.adapter).all()),
+        "adapter": request.adapter.shape == (adapter.layout.size,)
+        and bool(np.isfinite(request.adapter).all()),
     }
     wrong = [name for name, good in checks.items() if not good]
     if wrong:

@@ -18,7 +18,9 @@ def dummy_examples(lengths: Sequence[int], vocabulary: int, seed: int = 0) -> li
     """Examples of random tokens; the second half of each is the response."""
     random = np.random.default_rng(seed)
     return [
-        Example(random.integers(0, vocabulary, n).astype(np.int32), num_prompt=max(1, n // 2), truncated=False)
+        Example(
+            random.integers(0, vocabulary, n).astype(np.int32), num_prompt=max(1, n // 2), truncated=False
+        )
         for n in lengths
     ]
 

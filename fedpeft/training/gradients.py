@@ -57,9 +57,7 @@ def _taken(adapter: Adapter, sink: GradientSink) -> list[Tensor]:
     for key, segment in enumerate(adapter.layout.segments):
         gradient = sink.take(key)
         if gradient is None:
-            raise BackboneError(
-                f"adapter.modules: no gradient reaches {segment.name}; leave this module out"
-            )
+            raise BackboneError(f"adapter.modules: no gradient reaches {segment.name}; leave this module out")
         gradients.append(gradient)
     return gradients
 

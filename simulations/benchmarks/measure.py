@@ -47,7 +47,9 @@ def ratio(times: Mapping[str, list[dict[str, float]]], numerator: str, denominat
     """Median of the pairwise ratios with a 95 % bootstrap interval, for wall and CPU time."""
     out: dict[str, float] = {"pairs": len(times[numerator])}
     for clock in ("wall", "cpu"):
-        pairs = np.array([a[clock] / b[clock] for a, b in zip(times[numerator], times[denominator], strict=True)])
+        pairs = np.array(
+            [a[clock] / b[clock] for a, b in zip(times[numerator], times[denominator], strict=True)]
+        )
         low, high = median_interval(pairs)
         out |= {clock: float(np.median(pairs)), f"{clock}_low": low, f"{clock}_high": high}
     return out

@@ -37,7 +37,9 @@ def step(clipping: str = "automatic", **changes: object) -> PoissonGaussianSum:
     return PoissonGaussianSum(layout(), **(arguments | changes))
 
 
-def gradients(n: int, size: float = 1.0, seed: int = 0, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+def gradients(
+    n: int, size: float = 1.0, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return [(size * torch.randn(n, *shape, generator=generator)).to(dtype) for shape in SHAPES]
 
@@ -83,9 +85,7 @@ def test_adding_one_unit_moves_the_sum_by_at_most_one(clipping: str) -> None:
 def test_clipping_each_tensor_by_itself_would_be_noticed() -> None:
     """The control: three tensors clipped apart reach the square root of three."""
     parts = [clip_factors([g], [b], "flat") for g, b in zip(gradients(1, 1e3), SCALES, strict=True)]
-    norms = [
-        float(f[0] * g.norm() / b) for f, g, b in zip(parts, gradients(1, 1e3), SCALES, strict=True)
-    ]
+    norms = [float(f[0] * g.norm() / b) for f, g, b in zip(parts, gradients(1, 1e3), SCALES, strict=True)]
     assert np.linalg.norm(norms) > 1.7
 
 
