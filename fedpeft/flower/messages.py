@@ -223,7 +223,7 @@ def _unpack_vector(content: RecordDict) -> FloatVector:
     return np.frombuffer(array.data, dtype="<f4").astype(np.float32, copy=False)
 
 
-def _record(content: RecordDict, name: str, kind: type) -> dict[str, Any]:
+def _record(content: RecordDict, name: str, kind: type[Any]) -> dict[str, Any]:
     # Not ``content.array_records``: that makes a cycle that keeps the whole content until the collector runs.
     record: Any = content.get(name)
     return dict(record) if isinstance(record, kind) else {}
