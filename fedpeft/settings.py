@@ -72,7 +72,7 @@ class DataSettings(Section):
     task: Text | None = None
     """Column of the task, which names the group that ranking distractors come from."""
     id: Text | None = None
-    """Column of the record's id; default: its line number."""
+    """Column of the record's id; default: a hash of its line."""
     max_length: Annotated[int, Field(ge=8)] = 256
     """Tokens of a record, the chat template included; longer responses are cut."""
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.1
