@@ -28,7 +28,9 @@ COMMANDS: Final = (
     "simulate",
     "resume",
     "evaluate",
+    "ledger",
     "config",
+    "doctor",
 )
 """Every command, in the order of the help; each is the object ``command`` of the module of that name."""
 

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``fedpeft ledger``: what has been spent, and whether the account is right."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fedpeft.cli import frame
+from fedpeft.cli.frame import Answer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from fedpeft.privacy.ledger import LedgerRow, VerifyReport
+    from fedpeft.types import JsonDict
+
+
+@frame.group("ledger", example="ledger verify runs/first/ledger")
+def command() -> None:
+    """Show or verify privacy ledgers: one file, or all of a folder."""
+
+
+_path = click.argument("path", metavar="PATH", type=click.Path(exists=True, path_type=Path))
+
+
+@frame.command("show", example="ledger show runs/first/ledger/pandas.sqlite", within=command)
+@_path
+def show(path: Path) -> Answer:
+    """List every event of the ledgers at PATH, oldest first."""
+    from rich.console import Group
+
+    from fedpeft.privacy.ledger import show
+
+    ledgers = {file: show(file) for file in _files(path)}
+    data = [
+        {"path": str(file), "events": [asdict(row) for row in ledger]} for file, ledger in ledgers.items()
+    ]
+    return Answer({"ledgers": data}, Group(*(_table(file, ledger) for file, ledger in ledgers.items())))
+
+
+@frame.command("verify", example="ledger verify runs/first/ledger", within=command)
+@_path
+def verify(path: Path) -> Answer:
+    """Recompute everything in the ledgers at PATH, with a second accountant; exit 1 if anything is wrong."""
+    from fedpeft.privacy.ledger import verify, verify_all
+
+    reports = verify_all(path) if path.is_dir() else [verify(path)]
+    good = all(report.ok for report in reports)
+    lines = [line for report in reports for line in _lines(report)]
+    return Answer({"ok": good, "ledgers": [_json(r) for r in reports]}, "\n".join(lines), 0 if good else 1)
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(path.glob("*.sqlite")) if path.is_dir() else [path]
+
+
+def _table(file: Path, ledger: Sequence[LedgerRow]) -> Table:
+    from rich.table import Table
+
+    table = Table(title=f"{file}: {len(ledger)} events")
+    for name in ("#", "time", "request", "noise multiplier", "rate", "steps", "unit", "released"):
+        table.add_column(name)
+    for row in ledger:
+        event = row.event
+        numbers = (f"{event.noise_multiplier:g}", f"{event.sampling_rate:g}", str(event.steps))
+        released = "yes" if row.released else "no"
+        table.add_row(str(row.seq), row.time, row.request_id, *numbers, event.unit, released)
+    return table
+
+
+def _lines(report: VerifyReport) -> Iterable[str]:
+    if not report.ok:
+        yield f"{report.path}: WRONG"
+        yield from (f"  {problem}" for problem in report.problems)
+        return
+    yield (
+        f"{report.path}: good; {report.num_events} events, {report.num_releases} releases, committed "
+        f"epsilon {report.epsilon_committed:.4f} of {report.epsilon:g} at delta {report.delta:.3g}"
+    )
+    for run in report.runs:
+        yield (
+            f"  run {run.run_id[:12]}: {run.steps_spent} of {run.steps_committed} steps at multiplier "
+            f"{run.noise_multiplier:g}, rate {run.sampling_rate:g}; epsilon spent {run.epsilon_spent:.4f} of "
+            f"{run.epsilon_committed:.4f}; {run.second_accountant} of opacus says {run.second_opinion:.4f}"
+        )
+
+
+def _json(report: VerifyReport) -> JsonDict:
+    data = asdict(report) | {"path": str(report.path), "ok": report.ok}
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in data.items()}
