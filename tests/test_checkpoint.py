@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""A checkpoint is whole or absent: full disks, crashes, damaged files, other versions."""
+
 import errno
 import os
 from dataclasses import fields, replace

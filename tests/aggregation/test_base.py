@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Aggregation rules are found by the names of their files."""
+
 import pytest
 
 from fedpeft.aggregation import mean

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""The mean is the sum of releases over the sum of expected batches."""
+
 import numpy as np
 
 from fedpeft.aggregation.mean import Rule

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Server optimizers agree with torch and go on bit for bit from their saved state."""
+
 import numpy as np
 import pytest
 import torch

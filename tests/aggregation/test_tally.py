@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Which answers of a round count, and what becomes of the others."""
+
 from dataclasses import replace
 
 import numpy as np

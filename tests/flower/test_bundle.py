@@ -2,6 +2,8 @@
 """The bundle that Flower ships to nodes: the two folders and nothing that belongs to anybody."""
 
 import io
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -63,3 +65,18 @@ def test_names_the_apps_and_the_keys_of_a_run(bundle):
     app = get_fab_config(bundle)["tool"]["flwr"]["app"]
     assert app["components"] == {"serverapp": "server.app:app", "clientapp": "client.app:app"}
     assert app["config"] == {"run": "", "out": ""}
+
+
+@pytest.mark.parametrize("app", ["client", "server"])
+def test_apps_load_from_the_bundle_alone(bundle, tmp_path, app):
+    with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
+        archive.extractall(tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from flwr.supercore.object_ref import load_app\n"
+        f"app = load_app('{app}.app:app', RuntimeError, Path.cwd())\n"
+        f"print(type(app).__name__, sys.modules['{app}.app'].__file__)"
+    )
+    run = {"capture_output": True, "text": True, "check": True, "cwd": tmp_path}
+    kind, path = subprocess.run([sys.executable, "-c", code], **run).stdout.split()
+    assert kind == f"{app.capitalize()}App"
+    assert Path(path).is_relative_to(tmp_path)
