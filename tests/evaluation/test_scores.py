@@ -96,7 +96,7 @@ def test_nothing_ranked_nothing_measured_and_a_single_record():
 
 
 def test_evaluate_ranks_the_true_response_of_a_model_that_knows_it():
-    backbone = tiny_backbone(num_blocks=1)
+    backbone = tiny_backbone()
     prompter = Prompter(backbone.tokenizer, max_length=96, system_prompt=False)
     words = ["seven", "the river", "rest and ice", "no values", "in place", "a long answer of several words"]
     records = [Record(str(n), str(n), f"Question {n}", word, "t") for n, word in enumerate(words)]
@@ -106,15 +106,16 @@ def test_evaluate_ranks_the_true_response_of_a_model_that_knows_it():
     assert before.num_tokens.tolist() == [len(prompter.response_ids(record.response)) for record in records]
 
     model = backbone.model.requires_grad_(True)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-    for _ in range(15):
+    examples = [prompter.encode(record.instruction, record.response) for record in records]
+    ids = torch.zeros(len(examples), 96, dtype=torch.long)
+    labels = torch.full_like(ids, -100)
+    for row, example in enumerate(examples):
+        ids[row, : len(example.ids)] = torch.from_numpy(example.ids)
+        labels[row, example.num_prompt : len(example.ids)] = ids[row, example.num_prompt : len(example.ids)]
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(40):
         optimizer.zero_grad()
-        for record in records:
-            example = prompter.encode(record.instruction, record.response)
-            ids = torch.from_numpy(example.ids).long()[None]
-            labels = ids.clone()
-            labels[:, : example.num_prompt] = -100
-            model(ids, labels=labels).loss.backward()
+        model(ids, labels=labels).loss.backward()
         optimizer.step()
     after = evaluate(model, prompter, records, device=backbone.device)
     assert after.is_first.tolist() == [True] * 6 + [False]
