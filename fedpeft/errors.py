@@ -66,7 +66,7 @@ class MechanismError(FedpeftError):
     """The private step was given something that would break its guarantee; nothing was released."""
 
 
-class Refusal(FedpeftError):
+class Refusal(FedpeftError):  # noqa: N818 - a site's answer, not a mistake
     """A site's refusal. ``code`` depends on the request and the ledger only, and is all that leaves."""
 
     def __init__(self, code: RefusalCode, detail: str = "") -> None:

@@ -248,13 +248,12 @@ class _Run:
             ) from error
 
     def _stop(self, did_what: str, num_sites: int, problems: Mapping[str, str]) -> StopReason:
-        """``budget`` where that keeps every site away, ``quorum`` otherwise."""
+        """``budget`` where nothing else keeps the missing sites away, ``quorum`` otherwise."""
         named = "; ".join(f"{site}: {problem}" for site, problem in sorted(problems.items()))
         self.detail = f"{num_sites} sites {did_what}, min_sites is {self.plan.min_sites}" + (
             f" ({named})" if named else ""
         )
-        only_budget = num_sites == 0 and set(problems.values()) == {RefusalCode.BUDGET.value}
-        return "budget" if only_budget else "quorum"
+        return "budget" if set(problems.values()) == {RefusalCode.BUDGET.value} else "quorum"
 
 
 def check_step(number: int, before: FloatVector, after: FloatVector) -> None:

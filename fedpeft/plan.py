@@ -118,15 +118,15 @@ def guarantee(config: RunConfig) -> str:
     unit = "record" if privacy.unit == "record" else f"value of {privacy.unit!r}"
     parts = [
         f"Everything a site sends in this run is ({max(site_epsilons(config).values()):g}, {config.delta:g})-"
-        f"differentially private for adding or removing one {unit} of its training data, against an adversary "
-        "who sees every message, controls the coordinator and the other sites, and knows the code."
+        f"differentially private for adding or removing one {unit} of its training data, against an "
+        "adversary who sees every message, controls the coordinator and the other sites, and knows the code."
     ]
     if privacy.unit != "record" and privacy.missing_unit == "record":
         parts.append(f"A record without {privacy.unit!r} is a unit of its own.")
     if config.data.source == "docstrings":
         parts.append(
-            "The data set is the table of docstrings after duplicates were dropped over all packages, which is "
-            "a step for public demonstration data only."
+            "The data set is the table of docstrings after duplicates were dropped over all packages, "
+            "which is a step for public demonstration data only."
         )
     if config.evaluation.records and not config.evaluation.public:
         parts.append("Metrics are exact on held-out records: they are NOT PRIVATE and not covered.")

@@ -71,7 +71,8 @@ def prepare_folder(config: RunConfig, plan: Plan, out: Path) -> None:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunDirectoryError(
-            f"--out {out}: exists already; choose another folder, remove it, or go on with `fedpeft resume {out}`"
+            f"--out {out}: exists already; choose another folder, remove it, or go on with "
+            f"`fedpeft resume {out}`"
         )
     needed = _FREE_BYTES + 4 * _MOMENTS * plan.layout.size * (len(plan.sites) + 1)
     try:
@@ -79,7 +80,8 @@ def prepare_folder(config: RunConfig, plan: Plan, out: Path) -> None:
         free = shutil.disk_usage(out).free
         if free < needed:
             raise RunDirectoryError(
-                f"--out {out}: {free >> 20} MB are free, the run needs {needed >> 20} MB; make room or go elsewhere"
+                f"--out {out}: {free >> 20} MB are free, the run needs {needed >> 20} MB; "
+                "make room or go elsewhere"
             )
         (out / CONFIG_FILE).write_text(to_toml(config), encoding="utf-8")
     except OSError as error:

@@ -18,7 +18,7 @@ from fedpeft.backbone import load_backbone
 from fedpeft.config import RunConfig
 from fedpeft.data.prompts import Prompter
 from fedpeft.data.records import Record
-from fedpeft.data.site_data import load_records, load_sites
+from fedpeft.data.site_data import encode_site, load_records, read_sites
 from fedpeft.evaluation import choose_records
 from fedpeft.plan import site_epsilons
 from fedpeft.privacy.ledger import Ledger
@@ -56,6 +56,7 @@ class Workspace:
         torch.set_num_threads(config.run.threads or os.cpu_count() or 1)
         self.config = config
         self.out = out
+        source = read_sites(config.sites, config.data, config.privacy)  # bad data are told before the wait
         self.backbone = load_backbone(config.model)
         self.model = self.backbone.model
         self.prompter = Prompter(
@@ -63,8 +64,11 @@ class Workspace:
             max_length=config.data.max_length,
             system_prompt=config.data.system_prompt,
         )
-        loaded = load_sites(config.sites, config.data, config.privacy, self.prompter)
-        self.data, self.provenance = loaded.sites, loaded.provenance
+        self.data = {
+            name: encode_site(name, records, config.data, config.privacy, self.prompter)
+            for name, records in source.records.items()
+        }
+        self.provenance = source.provenance
         self.num_parameters = sum(p.numel() for p in self.model.parameters())
         self.adapter = Adapter(self.model, config.adapter)
         self.lock = threading.Lock()

@@ -15,7 +15,7 @@ from fedpeft.flower.client import SitePort, build_client_app
 from fedpeft.flower.grid import InProcessGrid, server_context
 from fedpeft.flower.server import build_server_app
 from fedpeft.plan import Plan
-from fedpeft.result import Stopwatch
+from fedpeft.result import RESULT_FILE, Stopwatch
 from fedpeft.run import Reporter, conduct, open_run, plan_of, prepare_folder
 from fedpeft.training.local import StepProgress
 from fedpeft.types import JsonDict, Transport
@@ -63,11 +63,9 @@ def resume(out: Path, observer: Observer | None = None) -> JsonDict:
     """
     watch = Stopwatch()
     config, checkpoint = open_run(out)
-    if checkpoint is not None and checkpoint.rounds_completed >= config.federation.rounds:
-        if (out / "result.json").is_file():
-            raise RunDirectoryError(
-                f"{out}: all {config.federation.rounds} rounds are complete; its result is in result.json"
-            )
+    rounds = config.federation.rounds
+    if checkpoint and checkpoint.rounds_completed >= rounds and (out / RESULT_FILE).is_file():
+        raise RunDirectoryError(f"{out}: all {rounds} rounds are complete; its result is in {RESULT_FILE}")
     plan = plan_of(config)
     with Workspace(config, out, observer.site_step if observer else None) as workspace:
         watch.lap("load", watch.started)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,18 +30,18 @@ from fedpeft.privacy.noise import standard_normal
 from fedpeft.privacy.randomness import KeyedStream
 from fedpeft.types import Layout, PrivacyEvent
 
-T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Released(Generic[T_co]):
+class Released(Generic[T]):
     """A value that was released under differential privacy, with its event. Only mechanisms make one."""
 
-    value: T_co
+    value: T
     event: PrivacyEvent
 
 
-def combine(parts: Sequence[Released[object]], value: T_co) -> Released[T_co]:
+def combine(parts: Sequence[Released[Any]], value: T) -> Released[T]:
     """``value``, computed from ``parts`` alone, with the event of all of them.
 
     Raises:
@@ -89,7 +89,8 @@ class PoissonGaussianSum:
         """
         if len(scales) != len(layout.segments) or not all(math.isfinite(b) and b > 0 for b in scales):
             raise MechanismError(
-                f"scales: need {len(layout.segments)} finite positive numbers, one a segment; got {scales!r:.200}"
+                f"scales: need {len(layout.segments)} finite positive numbers, one a segment; "
+                f"got {scales!r:.200}"
             )
         for name, value in (("noise_multiplier", noise_multiplier), ("expected_batch", expected_batch)):
             if not (math.isfinite(value) and value > 0):

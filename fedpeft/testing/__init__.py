@@ -1,12 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a test of federated, private fine-tuning needs: tiny backbones, a tokenizer, exact arithmetic.
+"""What a test of federated, private fine-tuning needs, for your programs as for ours.
 
-Public, for tests of programs that use fedpeft. As pytest fixtures::
+Tiny backbones and a tokenizer made in memory, exact arithmetic, a slow reference for gradients, and a whole
+federation in one call. As pytest fixtures::
 
     pytest_plugins = ["fedpeft.testing.fixtures"]
 """
 
+from fedpeft.testing.federation import run_tiny_federation, tiny_config, write_records
 from fedpeft.testing.precision import float64_models
+from fedpeft.testing.reference import dummy_examples, loop_gradients
 from fedpeft.testing.tiny import TINY_KINDS, tiny_backbone, tiny_tokenizer
 
-__all__ = ["TINY_KINDS", "float64_models", "tiny_backbone", "tiny_tokenizer"]
+__all__ = [
+    "TINY_KINDS",
+    "dummy_examples",
+    "float64_models",
+    "loop_gradients",
+    "run_tiny_federation",
+    "tiny_backbone",
+    "tiny_config",
+    "tiny_tokenizer",
+    "write_records",
+]

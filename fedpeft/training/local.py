@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from torch import nn
 
 from fedpeft.adapters.adapter import Adapter
@@ -70,14 +71,16 @@ def local_update(
     """Take ``plan.local_steps`` private steps from ``start``; release the difference they made.
 
     Args:
-        model: with ``adapter`` attached.
+        model: the frozen backbone.
+        adapter: attached to it; what it holds afterwards is of no use.
         units: the site's training units by id; may be empty.
         start: ``(d,)`` float32.
+        plan: of the steps; public.
         randomness: of this request alone.
         progress: called after every micro-batch.
     """
     state = start.astype(np.float64)
-    releases: list[Released[object]] = []
+    releases: list[Released[npt.NDArray[np.float64]]] = []
     for step in range(plan.local_steps):
         adapter.load(state.astype(np.float32))
         mechanism = PoissonGaussianSum(
