@@ -3,6 +3,6 @@
 
 from fedpeft.privacy.ledger.budget import Budget
 from fedpeft.privacy.ledger.charge import Ledger
-from fedpeft.privacy.ledger.verify import LedgerRow, RunReport, VerifyReport, show, verify, verify_all
+from fedpeft.privacy.ledger.recount import LedgerRow, RunReport, VerifyReport, show, verify, verify_all
 
 __all__ = ["Budget", "Ledger", "LedgerRow", "RunReport", "VerifyReport", "show", "verify", "verify_all"]
