@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fedpeft.backbone.quiet import quiet
 from fedpeft.backbone.registry import sha256_of
-from fedpeft.backbone.sources import Source, unreadable
+from fedpeft.backbone.sources import Source, check_complete, unreadable
 from fedpeft.cache import cache_dir
 from fedpeft.errors import BackboneError
 from fedpeft.types import JsonDict
@@ -53,7 +53,7 @@ def convert_once(source: Source, sha256: str, provide: Callable[[Path], Path]) -
         source: what the user asked for; named in errors.
         sha256: of the GGUF file.
         provide: called only when there is something to convert, with a folder that is removed afterwards;
-            returns the GGUF file.
+            puts the GGUF file there and nothing else, because a tokenizer beside it would be read first.
 
     Raises:
         BackboneError: the file cannot be read, or the cache has no space or cannot be written.
@@ -112,10 +112,12 @@ def _convert(source: Source, gguf: Path, made: Path) -> None:
     try:
         # The progress bar of the conversion knows no switch.
         with quiet(), contextlib.redirect_stderr(io.StringIO()):
-            tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-            loaded = AutoModelForCausalLM.from_pretrained(
-                str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32
+            where = {"gguf_file": gguf.name, "local_files_only": True}
+            tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **where)
+            loaded, info = AutoModelForCausalLM.from_pretrained(
+                str(gguf.parent), dtype=torch.float32, output_loading_info=True, **where
             )
+            check_complete(source, info)
             # The loaded object still calls itself quantized and refuses to be saved; a new one does not.
             fields = {
                 key: value for key, value in loaded.config.to_dict().items() if key != "quantization_config"
@@ -126,6 +128,8 @@ def _convert(source: Source, gguf: Path, made: Path) -> None:
             model.tie_weights()
             model.save_pretrained(made)
             tokenizer.save_pretrained(made)
+    except BackboneError:
+        raise
     except Exception as error:  # the libraries raise almost anything for a damaged file
         if "no space left" in str(error).lower():
             raise _no_space(source) from error

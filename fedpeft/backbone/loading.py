@@ -15,8 +15,7 @@ from fedpeft.backbone.base import Backbone, freeze
 from fedpeft.backbone.conversion import Converted, convert_once, find_conversion, weights_digest
 from fedpeft.backbone.quiet import quiet
 from fedpeft.backbone.registry import GGUF_SHA256, fetch_default, sha256_of
-from fedpeft.backbone.sources import Source, find_device, find_source, read_config, unreadable
-from fedpeft.errors import BackboneError
+from fedpeft.backbone.sources import Source, check_complete, find_device, find_source, read_config, unreadable
 from fedpeft.settings import ModelSettings
 
 _DEFAULT_STRUCTURE: dict[str, Any] = {
@@ -82,7 +81,7 @@ def _structure(source: Source) -> Any:
         return AutoConfig.for_model(**_DEFAULT_STRUCTURE)
     if source.kind == "gguf":
         # The header of a GGUF file holds the whole tokenizer and takes seconds to read.
-        converted = find_conversion(sha256_of(Path(source.place)))
+        converted = find_conversion(_hash(source))
         if converted is not None:
             return read_config(Source("folder", str(converted.folder)))
     return read_config(source)
@@ -107,7 +106,7 @@ def _load(source: Source, settings: ModelSettings, device: torch.device) -> Back
             )
     except Exception as error:  # the libraries raise almost anything for a damaged file
         raise unreadable(source, error) from error
-    _check_complete(source, info)
+    check_complete(source, info)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     digest = converted.digest if converted else _digest(place, config)
@@ -118,22 +117,24 @@ def _converted(source: Source) -> Converted | None:
     if source.kind == "default":
         return convert_once(source, GGUF_SHA256, fetch_default)
     if source.kind == "gguf":
-        gguf = Path(source.place)
-        return convert_once(source, sha256_of(gguf), lambda _scratch: gguf)
+        return convert_once(source, _hash(source), lambda scratch: _link(Path(source.place), scratch))
     return None
+
+
+def _hash(source: Source) -> str:
+    try:
+        return sha256_of(Path(source.place))
+    except OSError as error:
+        raise unreadable(source, error) from error
+
+
+def _link(gguf: Path, folder: Path) -> Path:
+    link = folder / "backbone.gguf"
+    link.symlink_to(gguf)
+    return link
 
 
 def _digest(place: Source, config: Any) -> str:
     if place.kind == "folder":
         return weights_digest(Path(place.place))
     return f"commit:{config._commit_hash}"
-
-
-def _check_complete(source: Source, info: dict[str, Any]) -> None:
-    """Refuse weights that the library would silently fill with random numbers."""
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise BackboneError(
-            f"model.backbone is {source.place!r}, whose weights lack {len(missing)} tensors ({missing[0]}, "
-            "...); give a complete checkpoint of a causal language model"
-        )

@@ -104,6 +104,24 @@ def unreadable(source: Source, error: Exception) -> BackboneError:
     return BackboneError(f"model.backbone is {source.place!r}{at}, {what} ({reason}); {MEND}")
 
 
+def check_complete(source: Source, info: dict[str, Any]) -> None:
+    """Refuse weights that the library would silently fill up with random numbers.
+
+    Args:
+        source: named in the error.
+        info: the library's own report of what it loaded.
+
+    Raises:
+        BackboneError: a tensor is missing.
+    """
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise BackboneError(
+            f"model.backbone is {source.place!r}, whose weights lack {len(missing)} tensors ({missing[0]}, "
+            "...); give a complete checkpoint of a causal language model"
+        )
+
+
 def _check_causal(source: Source, config: Any) -> None:
     classes: set[str] = set()
     for names in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
@@ -121,14 +139,11 @@ def find_device(name: str) -> torch.device:
     """Turn ``[model] device`` into a device of this machine; ``auto`` is a GPU where there is one.
 
     Raises:
-        BackboneError: no device has this name, or this machine does not have it.
+        BackboneError: this machine does not have the device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise BackboneError(f"model.device is {name!r}, but must be auto, cpu, cuda or cuda:N") from None
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise BackboneError(
             f"model.device is {name!r}, but this machine has {torch.cuda.device_count()} usable GPUs; "

@@ -107,7 +107,7 @@ def test_evaluate_ranks_the_true_response_of_a_model_that_knows_it():
 
     model = backbone.model.requires_grad_(True)
     examples = [prompter.encode(record.instruction, record.response) for record in records]
-    ids = torch.zeros(len(examples), 96, dtype=torch.long)
+    ids = torch.zeros(len(examples), max(len(example.ids) for example in examples), dtype=torch.long)
     labels = torch.full_like(ids, -100)
     for row, example in enumerate(examples):
         ids[row, : len(example.ids)] = torch.from_numpy(example.ids)
