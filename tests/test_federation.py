@@ -158,6 +158,16 @@ class TestCompleteRun:
 
         assert _run(tmp_path, on_round=check).stopped_because == "completed"
 
+    def test_the_server_optimizer_keeps_its_memory_from_round_to_round(self, tmp_path):
+        transport, optimizer = FakeTransport(), Adam(0.05, 0.0, 0.9)
+        outcome = _run(tmp_path, transport, optimizer=optimizer)
+        adapter, state = _fresh().adapter, {}
+        for requests in transport.requests:
+            mean = sum(UNITS[s] * _release(r).values.astype(float) for s, r in requests.items()) / 450
+            adapter, state = optimizer.apply(adapter, mean, state)
+        np.testing.assert_allclose(outcome.state.adapter, adapter, rtol=1e-6)
+        assert outcome.state.optimizer["step"] == 3
+
     def test_decay_and_server_optimizer_are_applied(self, tmp_path):
         silent = lambda site, r: [replace(_release(r), values=np.zeros(SIZE, np.float32))]  # noqa: E731
         outcome = _run(tmp_path, FakeTransport(misbehave=silent), optimizer=Sgd(1.0, 0.1))
