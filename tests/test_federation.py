@@ -310,6 +310,10 @@ class TestStops:
         outcome = _run(tmp_path, FakeTransport(misbehave=misbehave), replace(PLAN, min_sites=1))
         assert (outcome.stopped_because, outcome.state.rounds_completed) == ("budget", 1)
 
+    def test_too_few_because_the_rest_has_no_budget_is_a_budget_stop_too(self, tmp_path):
+        misbehave = lambda site, r: [RefusalCode.BUDGET] if site == "east" else None  # noqa: E731
+        assert _run(tmp_path, FakeTransport(misbehave=misbehave)).stopped_because == "budget"
+
     @pytest.mark.parametrize("other", [[RefusalCode.EXPIRED], []])
     def test_budget_of_some_is_no_budget_stop(self, tmp_path, other):
         def misbehave(site, request):
