@@ -92,7 +92,7 @@ def epsilon_pld(events: Iterable[PrivacyEvent], delta: float) -> float:
     if not groups:
         return 0.0
     rounding = _ROUNDING + _ROUNDING_PER_STEP * sum(steps for _, _, steps in groups)
-    if rounding >= delta / 2 or _second_order(groups) > 5 * MAX_EPSILON:
+    if rounding >= delta or _second_order(groups) > 5 * MAX_EPSILON:
         return math.inf
     return float(_composed(groups, _grid(groups)).get_epsilon_for_delta(delta - rounding))
 

@@ -2,6 +2,8 @@
 """Runs add up in epsilon and in delta, and never to more than the policy."""
 
 import math
+import threading
+from dataclasses import replace
 
 import pytest
 
@@ -102,6 +104,25 @@ def test_sub_budgets_cap_runs_in_order(tools, path):
 def test_sub_budgets_never_allow_more_than_is_left(tools):
     policy = tools.policy(sub_budgets=(2.0, 6.0))
     assert what_is_left(policy, [Budget(4.0, 0.5e-5)]) == Budget(4.0, 0.5e-5)
+
+
+def test_two_runs_that_come_together_share_one_budget(tools, path):
+    ledger, whole = tools.open(path), schedule_for(tools, "run", 8.0, 1e-5)
+    together, answers = threading.Barrier(2), []
+
+    def ask(run_id):
+        together.wait()
+        try:
+            answers.append(ledger.commit(replace(whole, run_id=run_id)) is not None)
+        except Refusal as refusal:
+            answers.append(refusal.code)
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in ("run", "second")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers, key=str) == [True, RefusalCode.BUDGET]
 
 
 def test_a_lowered_epsilon_binds_at_once_and_a_raised_one_is_refused(tools, path):
