@@ -110,15 +110,21 @@ class Site:
         stored = self.ledger.charge(request)
         if stored is not None:
             return from_bytes(stored)
+        try:
+            return self._release(request)
+        finally:  # whatever went wrong, the charge stands and the next request may come
+            self.ledger.abandon(request.request_id)
+
+    def _release(self, request: TrainRequest) -> PrivateUpdate:
+        """Compute what was charged, and store it before it leaves."""
         head = self.ledger.head
-        plan = self._local_plan(request)
         with self._workbench.lock:
             released = local_update(
                 self._workbench.model,
                 self._workbench.adapter,
                 self._units,
                 request.adapter,
-                plan,
+                self._local_plan(request),
                 self._new_randomness(request.request_id),
                 self._progress,
             )
