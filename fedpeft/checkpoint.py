@@ -3,8 +3,9 @@
 
 The file is a line of text (format, version, SHA-256 of the rest) and then a NumPy archive. It is written
 under another name, made durable, and renamed over the old one: whatever moment the machine stops at, and
-when the disk is full, the folder holds one whole checkpoint. Only releases and public numbers are in it,
-never a site's data or the state of a random generator.
+when the disk is full, the folder holds one whole checkpoint. Releases and public numbers are in it, and the
+scores of single evaluation records, for which it is readable by its owner only; never a training record or
+the state of a random generator.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
     header = b"%s %d %s\n" % (_MAGIC, FORMAT_VERSION, hashlib.sha256(body).hexdigest().encode())
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        with open(partial, "wb", opener=_only_mine) as file:
             file.write(header)
             file.write(body)
             file.flush()
@@ -90,6 +91,10 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
             f"checkpoint: {final} cannot be written ({error.strerror}); the one before it is intact: make "
             f"room for {len(body)} bytes and resume"
         ) from error
+
+
+def _only_mine(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def load(folder: Path) -> Checkpoint:

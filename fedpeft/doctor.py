@@ -12,7 +12,7 @@ from fedpeft.adapters.adapter import Adapter
 from fedpeft.backbone import load_backbone
 from fedpeft.errors import UserError
 from fedpeft.result import versions
-from fedpeft.settings import AdapterSettings, ModelSettings
+from fedpeft.settings import AdapterSettings, DataSettings, ModelSettings
 from fedpeft.training.probe import probe
 from fedpeft.types import JsonDict
 
@@ -50,7 +50,7 @@ def examine(model: ModelSettings, adapter: AdapterSettings) -> JsonDict:
         backbone = load_backbone(model)
         attached = Adapter(backbone.model, adapter)
         try:
-            probe(backbone.model, attached)
+            probe(backbone.model, attached, DataSettings().max_length)
         finally:
             attached.detach()
         report |= {"device": str(backbone.device), "segments": len(attached.layout.segments)}

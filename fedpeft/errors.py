@@ -20,7 +20,8 @@ travel from a site, and of it only the code does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from fedpeft.types import RefusalCode
 
@@ -74,3 +75,23 @@ class Refusal(FedpeftError):  # noqa: N818 - a site's answer, not a mistake
         self.code = code
         self.detail = detail
         super().__init__(f"{code.value}: {detail}" if detail else code.value)
+
+
+def together(*checks: Callable[[], Any]) -> list[Any]:
+    """Call every check, whatever the others find; their results, in order.
+
+    Raises:
+        UserError: the one that a check raised, or one with the problems of all.
+    """
+    results: list[Any] = []
+    errors: list[UserError] = []
+    for check in checks:
+        try:
+            results.append(check())
+        except UserError as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise UserError([problem for error in errors for problem in error.problems])
+    return results

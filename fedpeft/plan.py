@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from decimal import ROUND_CEILING, Context
 from typing import Final
 
 from fedpeft.adapters.adapter import plan_layout
@@ -116,8 +117,9 @@ def guarantee(config: RunConfig) -> str:
     if config.run.seed is not None:
         return f"none: seeded (run.seed = {config.run.seed} makes the noise predictable)"
     unit = "record" if privacy.unit == "record" else f"value of {privacy.unit!r}"
+    epsilon, delta = _up(max(site_epsilons(config).values())), _up(config.delta)
     parts = [
-        f"Everything a site sends in this run is ({max(site_epsilons(config).values()):g}, {config.delta:g})-"
+        f"Everything a site sends in this run is ({epsilon}, {delta})-"
         f"differentially private for adding or removing one {unit} of its training data, against an "
         "adversary who sees every message, controls the coordinator and the other sites, and knows the code."
     ]
@@ -128,6 +130,11 @@ def guarantee(config: RunConfig) -> str:
             "The data set is the table of docstrings after duplicates were dropped over all packages, "
             "which is a step for public demonstration data only."
         )
+    if config.model.dtype != "float32":
+        parts.append(
+            f"Rounding in {config.model.dtype}, by which examples of one micro-batch move one another's "
+            "gradients, is not covered."
+        )
     if config.evaluation.records and not config.evaluation.public:
         parts.append("Metrics are exact on held-out records: they are NOT PRIVATE and not covered.")
     parts.append(
@@ -135,6 +142,12 @@ def guarantee(config: RunConfig) -> str:
         "compromised host, floating-point attacks."
     )
     return " ".join(parts)
+
+
+def _up(number: float) -> str:
+    """Six digits, rounded up: what is printed is never below what is meant."""
+    rounded = Context(prec=6, rounding=ROUND_CEILING).create_decimal_from_float(number)
+    return f"{float(rounded):g}"
 
 
 def _site_plan(config: RunConfig, name: str, declared_units: int) -> SitePlan:

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import platform
 import resource
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -24,6 +25,13 @@ from fedpeft.types import JsonDict, PrivacyEvent
 from fedpeft.workspace import Workspace
 
 RESULT_FILE = "result.json"
+_SCORE_TYPES: Final[dict[str, type[np.generic]]] = {
+    "num_tokens": np.int64,
+    "num_correct": np.int64,
+    "log_likelihood": np.float64,
+    "is_ranked": np.bool_,
+    "is_first": np.bool_,
+}
 _LIBRARIES = ("fedpeft", "flwr", "torch", "transformers", "peft", "opacus", "dp-accounting")
 
 
@@ -97,27 +105,36 @@ def make_result(
 
 
 def scores_to_json(scores: Scores) -> JsonDict:
-    """Scores as lists, so that a resumed run can pair its records with those before the first round."""
-    return {f.name: np.asarray(getattr(scores, f.name)).tolist() for f in fields(scores)}
+    """Scores as lists, so that a resumed run can pair its records with those before the first round.
+
+    Records are named by a hash of all their ids together: ids may be private.
+    """
+    lists = {name: np.asarray(getattr(scores, name)).tolist() for name in _SCORE_TYPES}
+    return lists | {"ids": _hash_of(scores.ids)}
 
 
-def scores_from_json(data: JsonDict, folder: Path) -> Scores:
-    """What ``scores_to_json`` made.
+def scores_from_json(data: JsonDict, ids: Sequence[str], folder: Path) -> Scores:
+    """What ``scores_to_json`` made of the records ``ids``.
 
     Raises:
-        RunDirectoryError: the checkpoint in ``folder`` lacks them.
+        RunDirectoryError: the checkpoint in ``folder`` lacks them, or is about other records.
     """
-    types: dict[str, Any] = {
-        "num_tokens": np.int64, "num_correct": np.int64, "log_likelihood": np.float64,
-        "is_ranked": np.bool_, "is_first": np.bool_,
-    }  # fmt: skip
     try:
-        arrays = {name: np.array(data[name], dtype=kind) for name, kind in types.items()}
-        return Scores(ids=tuple(data["ids"]), **arrays)
+        arrays: dict[str, Any] = {name: np.array(data[name], dtype=t) for name, t in _SCORE_TYPES.items()}
+        same = data["ids"] == _hash_of(ids)
     except KeyError as error:
         raise RunDirectoryError(
             f"{folder}: the checkpoint lacks {error} of the evaluation; start a new run"
         ) from error
+    if not same:
+        raise RunDirectoryError(
+            f"{folder}: the records to evaluate are not those of the run's beginning; restore the data"
+        )
+    return Scores(ids=tuple(ids), **arrays)
+
+
+def _hash_of(ids: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(ids).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:
@@ -152,8 +169,18 @@ def _metrics(public: bool, before: Scores | None, after: Scores | None) -> JsonD
     }
 
 
-def _share_truncated(workspace: Workspace) -> JsonDict | None:
-    """By site, where the data are declared public; otherwise it is the sites' own business."""
-    if not workspace.config.evaluation.public:
-        return None
-    return {name: data.share_truncated for name, data in workspace.data.items()}
+def _share_truncated(workspace: Workspace) -> JsonDict:
+    """Of the evaluated records where they are declared public, and of the sites' where docstrings are.
+
+    What share of private training records was cut is a statistic of them, and stays in the sites' own log.
+    """
+    shares: JsonDict = {}
+    if workspace.config.evaluation.public and workspace.records:
+        cut = [
+            workspace.prompter.encode(record.instruction, record.response).truncated
+            for record in workspace.records
+        ]
+        shares["evaluation"] = sum(cut) / len(cut)
+    if workspace.config.data.source == "docstrings":
+        shares["sites"] = {name: data.share_truncated for name, data in workspace.data.items()}
+    return shares

@@ -6,22 +6,20 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import Final, Protocol
+from typing import Protocol
 
 from fedpeft.adapters.peft_format import export_peft
 from fedpeft.aggregation.base import find as find_aggregator
 from fedpeft.aggregation.server_optimizer import make_server_optimizer
-from fedpeft.checkpoint import Checkpoint, load
-from fedpeft.config import RunConfig, load_config, to_toml
+from fedpeft.checkpoint import Checkpoint
+from fedpeft.config import RunConfig
 from fedpeft.data.records import Record
-from fedpeft.errors import RunDirectoryError
 from fedpeft.evaluation import Scores, evaluate, summarize
-from fedpeft.federation import CHECKPOINT_FOLDER, Outcome, RoundPlan, run_rounds
+from fedpeft.federation import Outcome, RoundPlan, run_rounds
+from fedpeft.folder import new_run_id
 from fedpeft.plan import Plan, make_plan
 from fedpeft.privacy.allocation.base import find as find_allocation
 from fedpeft.result import (
@@ -35,10 +33,7 @@ from fedpeft.result import (
 from fedpeft.types import FloatVector, JsonDict, Schedule, SiteFacts, Transport
 from fedpeft.workspace import Workspace
 
-CONFIG_FILE = "config.toml"
 ADAPTER_FOLDER = "adapter"
-_FREE_BYTES: Final = 64 << 20
-_MOMENTS: Final = 8  # copies of the adapter vector that checkpoint, ledgers and export may need a site
 
 _log = logging.getLogger(__name__)
 
@@ -61,46 +56,6 @@ class Silence:
 
     def round_done(self, number: int, rounds: int, record: JsonDict, epsilon_spent: float) -> None:
         """Say nothing."""
-
-
-def prepare_folder(config: RunConfig, plan: Plan, out: Path) -> None:
-    """Make the folder of a new run, with its configuration in it.
-
-    Raises:
-        RunDirectoryError: it exists and holds something, cannot be made, or the disk is too full.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunDirectoryError(
-            f"--out {out}: exists already; choose another folder, remove it, or go on with "
-            f"`fedpeft resume {out}`"
-        )
-    needed = _FREE_BYTES + 4 * _MOMENTS * plan.layout.size * (len(plan.sites) + 1)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(out).free
-        if free < needed:
-            raise RunDirectoryError(
-                f"--out {out}: {free >> 20} MB are free, the run needs {needed >> 20} MB; "
-                "make room or go elsewhere"
-            )
-        (out / CONFIG_FILE).write_text(to_toml(config), encoding="utf-8")
-    except OSError as error:
-        raise RunDirectoryError(
-            f"--out {out}: cannot be written ({error.strerror}); choose another"
-        ) from error
-
-
-def open_run(folder: Path) -> tuple[RunConfig, Checkpoint | None]:
-    """The configuration of a run that was begun, and its last checkpoint if it has one.
-
-    Raises:
-        RunDirectoryError: not the folder of a run, or a damaged checkpoint.
-    """
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        raise RunDirectoryError(f"{folder}: has no {CONFIG_FILE}, so it is not a run; name a run's folder")
-    checkpoints = folder / CHECKPOINT_FOLDER
-    return load_config(path), load(checkpoints) if checkpoints.is_dir() else None
 
 
 def conduct(
@@ -126,15 +81,16 @@ def conduct(
         FedpeftError: the run cannot go on; what is complete is in the checkpoint.
     """
     reporter, watch = reporter or Silence(), watch or Stopwatch()
-    records = workspace.evaluation_records()
+    records = workspace.records
     since = monotonic()
     if checkpoint is None:
         before = _evaluate(workspace, workspace.adapter.zeros(), records, "before", reporter)
         metrics = {} if before is None else {"scores": scores_to_json(before), "summary": summarize(before)}
-        checkpoint = Checkpoint.fresh(uuid.uuid4().hex, workspace.adapter.zeros(), metrics)
+        checkpoint = Checkpoint.fresh(new_run_id(workspace.config), workspace.adapter.zeros(), metrics)
     else:
         scores = checkpoint.metrics_before.get("scores")
-        before = scores_from_json(scores, workspace.out) if scores else None
+        ids = [record.id for record in records]
+        before = scores_from_json(scores, ids, workspace.out) if scores else None
     since = watch.lap("evaluate", since)
     outcome = _rounds(workspace, plan, transport, checkpoint, reporter)
     since = watch.lap("rounds", since)

@@ -110,7 +110,7 @@ class PrivacySettings(Section):
     """Default: 1 / declared_units^1.1 of the largest site."""
     clipping: Literal["automatic", "flat"] = "automatic"
     """`automatic`: z / (|z| + 0.01). `flat`: z * min(1, 1 / |z|)."""
-    clip_norm: Positive = 1.0
+    clip_norm: Annotated[float, Field(ge=1e-12, le=1e12)] = 1.0
     """Scale C of the whole vector before clipping."""
     allocation: Text = "uniform"
     """How noise is shared among segments."""

@@ -135,7 +135,7 @@ class TrainRequest:
         round_number: counts from 1.
         local_steps: private steps from ``adapter``; what leaves is the difference they made.
         learning_rate: of the site's plain SGD on released gradients.
-        scales: ``(S,)`` the scale b_s of each segment, finite and positive.
+        scales: ``(S,)`` the scale b_s of each segment, in [2^-40, 2^40].
         clipping: ``"automatic"`` or ``"flat"``.
         layout_digest: of the adapter both sides must have built.
         adapter: ``(d,)`` float32, the state to start from.

@@ -7,6 +7,7 @@ import datetime
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,7 +19,8 @@ from fedpeft.backbone import load_backbone
 from fedpeft.config import RunConfig
 from fedpeft.data.prompts import Prompter
 from fedpeft.data.records import Record
-from fedpeft.data.site_data import encode_site, load_records, read_sites
+from fedpeft.data.site_data import SourceRecords, encode_site, load_records, read_sites
+from fedpeft.errors import together
 from fedpeft.evaluation import choose_records
 from fedpeft.plan import site_epsilons
 from fedpeft.privacy.ledger import Ledger
@@ -29,8 +31,31 @@ from fedpeft.training.local import StepProgress
 from fedpeft.training.probe import probe
 
 LEDGER_FOLDER = "ledger"
+_KEPT_RELEASES = 2  # resuming asks for the newest; old ones would fill the disk of a large simulation
 
 SiteProgress = Callable[[str, StepProgress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What a run reads: every site's records, and those of the evaluation file if there is one."""
+
+    sites: SourceRecords
+    evaluation: list[Record] | None
+
+
+def read_sources(config: RunConfig) -> Sources:
+    """Read all data of a simulation; needs no backbone.
+
+    Raises:
+        UserError: the problems of all sources together.
+    """
+    path = config.evaluation.path if config.evaluation.records else None
+    sites, evaluation = together(
+        lambda: read_sites(config.sites, config.data, config.privacy),
+        lambda: None if path is None else load_records(path, config.data),
+    )
+    return Sources(sites, evaluation)
 
 
 class Workspace:
@@ -45,10 +70,23 @@ class Workspace:
         lock: held by whoever has a vector loaded in the adapter.
         data: by site.
         provenance: public facts about the data, for the result.
+        records: evaluated before and after.
     """
 
-    def __init__(self, config: RunConfig, out: Path, progress: SiteProgress | None = None) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        out: Path,
+        progress: SiteProgress | None = None,
+        sources: Sources | None = None,
+    ) -> None:
         """Load, attach, and check that the adapter trains privately. Writes nothing.
+
+        Args:
+            config: of the run.
+            out: the run's folder; need not exist yet.
+            progress: hears of the sites' steps.
+            sources: what was read already; default: read now.
 
         Raises:
             UserError: data or backbone cannot be used.
@@ -56,7 +94,7 @@ class Workspace:
         torch.set_num_threads(config.run.threads or os.cpu_count() or 1)
         self.config = config
         self.out = out
-        source = read_sites(config.sites, config.data, config.privacy)  # bad data are told before the wait
+        sources = sources or read_sources(config)  # bad data are told before the wait for the backbone
         self.backbone = load_backbone(config.model)
         self.model = self.backbone.model
         self.prompter = Prompter(
@@ -66,16 +104,17 @@ class Workspace:
         )
         self.data = {
             name: encode_site(name, records, config.data, config.privacy, self.prompter)
-            for name, records in source.records.items()
+            for name, records in sources.sites.records.items()
         }
-        self.provenance = source.provenance
+        self.provenance = sources.sites.provenance
+        self.records = self._choose_records(sources.evaluation)
         self.num_parameters = sum(p.numel() for p in self.model.parameters())
         self.adapter = Adapter(self.model, config.adapter)
         self.lock = threading.Lock()
         self._progress = progress
         self._sites: dict[int, Site] = {}
         try:
-            probe(self.model, self.adapter)
+            probe(self.model, self.adapter, config.data.max_length)
         except BaseException:
             self.adapter.detach()
             raise
@@ -101,16 +140,10 @@ class Workspace:
             self._sites[index] = self._make_site(index)
         return self._sites[index]
 
-    def evaluation_records(self) -> list[Record]:
-        """The records that are evaluated before and after, at most as many as configured."""
-        settings = self.config.evaluation
-        if settings.records == 0:
-            return []
-        if settings.path is not None:
-            records = load_records(settings.path, self.config.data)
-        else:
-            records = [record for site in self.data.values() for record in site.held_out]
-        return choose_records(records, settings.records)
+    def _choose_records(self, evaluation: list[Record] | None) -> list[Record]:
+        held_out = [record for site in self.data.values() for record in site.held_out]
+        limit = self.config.evaluation.records
+        return choose_records(held_out if evaluation is None else evaluation, limit) if limit else []
 
     def _make_site(self, index: int) -> Site:
         name = self.config.sites[index].name
@@ -120,7 +153,7 @@ class Workspace:
         return Site(
             self.data[name].units,
             policy,
-            Ledger.open(folder / f"{name}.sqlite", policy),
+            Ledger.open(folder / f"{name}.sqlite", policy, kept_releases=_KEPT_RELEASES),
             self,
             max_tokens=self.config.training.max_tokens,
             new_randomness=self._randomness(name),

@@ -125,9 +125,22 @@ def _something_to_evaluate(config: RunConfig) -> Iterator[Problem]:
         yield Problem(keys, f"data.held_out = {config.data.held_out}: {rule}; {mend}")
 
 
+def _evaluation_is_no_site(config: RunConfig) -> Iterator[Problem]:
+    """Exact metrics on records that train would not be covered by anything."""
+    for site in config.sites:
+        if site.path is not None and site.path == config.evaluation.path:
+            key = f"sites.{site.name}.path"
+            line = (
+                f"evaluation.path = {shown(site.path)}: is what site {site.name} trains on; leave it out "
+                "to evaluate held-out records, or name another file"
+            )
+            yield Problem(("evaluation.path", key), line)
+
+
 _CHECKS: Final[tuple[Callable[[RunConfig], Iterator[Problem]], ...]] = (
     _known_options,
     _something_to_evaluate,
+    _evaluation_is_no_site,
     _some_site,
     _different_names,
     _each_site_has_its_source,

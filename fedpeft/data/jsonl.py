@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -213,7 +214,7 @@ def _value(column: str, key: str, row: JsonDict) -> str:
     # 1.0 and 1 would be two names of one owner, which halves its protection; so would "a" and " a".
     if not isinstance(value, str | int) or isinstance(value, bool):
         raise _LineError(f"column {column!r} ({key}) is {_kind(value)}; write a string or a whole number")
-    name = str(value).strip()
+    name = unicodedata.normalize("NFC", str(value).strip())  # two spellings of one owner halve its protection
     if name.startswith(_OWN_UNIT) or not is_unicode(name):
         raise _LineError(f"column {column!r} ({key}) begins with a NUL or is not Unicode; write plain text")
     return name

@@ -15,7 +15,7 @@ import jinja2
 import numpy as np
 import numpy.typing as npt
 
-from fedpeft.errors import BackboneError, ConfigError
+from fedpeft.errors import BackboneError, ConfigError, DataError
 
 _Message = dict[str, str]
 _Opening = tuple[list[_Message], str, str]
@@ -54,6 +54,18 @@ class Example:
     ids: npt.NDArray[np.int32]
     num_prompt: int
     truncated: bool
+
+    def __post_init__(self) -> None:
+        """Refuse an example whose first response token nothing predicts, or that has none.
+
+        Raises:
+            DataError: as said.
+        """
+        if not 1 <= self.num_prompt < self.ids.size:
+            raise DataError(
+                f"a record has {self.num_prompt} tokens of prompt in {self.ids.size}; it needs at least one "
+                "of prompt and one of response: mend its text or the chat template"
+            )
 
 
 class Prompter:

@@ -38,7 +38,8 @@ def find_site(context: Context) -> SitePort:
 
 def conduct_run(transport: Transport, run_config: Config) -> None:
     """Plan and conduct the run; its folder must not exist yet, or be empty."""
-    from fedpeft.run import conduct, plan_of, prepare_folder
+    from fedpeft.folder import prepare_folder
+    from fedpeft.run import conduct, plan_of
 
     path, out = read_paths(run_config)
     try:

@@ -10,16 +10,17 @@ from flwr.app import Context
 
 from fedpeft.checkpoint import Checkpoint
 from fedpeft.config import RunConfig
-from fedpeft.errors import RunDirectoryError
+from fedpeft.errors import RunDirectoryError, together
 from fedpeft.flower.client import SitePort, build_client_app
 from fedpeft.flower.grid import InProcessGrid, server_context
 from fedpeft.flower.server import build_server_app
+from fedpeft.folder import check_folder, open_run, prepare_folder
 from fedpeft.plan import Plan
 from fedpeft.result import RESULT_FILE, Stopwatch
-from fedpeft.run import Reporter, conduct, open_run, plan_of, prepare_folder
+from fedpeft.run import Reporter, conduct, plan_of
 from fedpeft.training.local import StepProgress
 from fedpeft.types import JsonDict, Transport
-from fedpeft.workspace import Workspace
+from fedpeft.workspace import Workspace, read_sources
 
 
 class Observer(Reporter, Protocol):
@@ -45,10 +46,10 @@ def simulate(config: RunConfig, out: Path, observer: Observer | None = None) -> 
         FedpeftError: the run cannot go on; what is complete is in its checkpoint.
     """
     watch = Stopwatch()
-    plan = plan_of(config)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        prepare_folder(config, plan, out)  # refuses, before minutes go into loading
-    with Workspace(config, out, observer.site_step if observer else None) as workspace:
+    plan, _, sources = together(
+        lambda: plan_of(config), lambda: check_folder(out), lambda: read_sources(config)
+    )
+    with Workspace(config, out, observer.site_step if observer else None, sources) as workspace:
         watch.lap("load", watch.started)
         prepare_folder(config, plan, out)
         return _run(workspace, plan, None, observer, watch)

@@ -21,9 +21,18 @@ SENSITIVITY: Final = 1.0
 """Largest L2 norm one clipped unit adds to the sum."""
 
 ROUNDING_SLACK: Final = 2.0**-14
-"""Relative head-room below the sensitivity for norms, products and sums in float32."""
+"""Relative head-room below the sensitivity: norms, factors and sums are float64 and need far less."""
+
+SCALE_RANGE: Final = (2.0**-40, 2.0**40)
+"""Scales outside would let float64 underflow or overflow where a gradient does not."""
 
 _GAMMA: Final = 0.01
+
+
+def is_scale(scale: float) -> bool:
+    """Whether a segment may be scaled by it; NaN may not."""
+    low, high = SCALE_RANGE
+    return low <= scale <= high
 
 
 def clip_factors(gradients: Sequence[Tensor], scales: Sequence[float], clipping: str) -> Tensor:
@@ -39,8 +48,9 @@ def clip_factors(gradients: Sequence[Tensor], scales: Sequence[float], clipping:
     """
     squares = torch.zeros(gradients[0].shape[0], dtype=torch.float64, device=gradients[0].device)
     for gradient, scale in zip(gradients, scales, strict=True):
-        norm = torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=_at_least_float32(gradient))
-        squares += (norm.double() / scale).square()
+        # In float32 small entries of a wide segment are lost, or square to zero, and a norm comes out short.
+        norm = torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=torch.float64)
+        squares += (norm / scale).square()
     norms = squares.sqrt()
     if clipping == "automatic":
         factors = 1.0 / (norms + _GAMMA)
@@ -50,7 +60,3 @@ def clip_factors(gradients: Sequence[Tensor], scales: Sequence[float], clipping:
         raise MechanismError(f'privacy.clipping: {clipping!r}; known rules are "automatic" and "flat"')
     factors = factors * (SENSITIVITY - ROUNDING_SLACK)
     return torch.where(norms.isfinite(), factors, 0.0)
-
-
-def _at_least_float32(tensor: Tensor) -> torch.dtype:
-    return torch.float64 if tensor.dtype == torch.float64 else torch.float32

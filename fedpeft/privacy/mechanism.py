@@ -21,11 +21,10 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from fedpeft.errors import MechanismError
-from fedpeft.privacy.clipping import SENSITIVITY, clip_factors
+from fedpeft.privacy.clipping import SENSITIVITY, clip_factors, is_scale
 from fedpeft.privacy.noise import standard_normal
 from fedpeft.privacy.randomness import KeyedStream
 from fedpeft.types import Layout, PrivacyEvent
@@ -77,7 +76,7 @@ class PoissonGaussianSum:
 
         Args:
             layout: of the ``(d,)`` vector, S segments.
-            scales: ``(S,)`` b_s, finite and positive; a function of releases and public facts only.
+            scales: ``(S,)`` b_s in [2^-40, 2^40]; a function of releases and public facts only.
             clipping: ``"automatic"`` or ``"flat"``.
             noise_multiplier: standard deviation of the noise over the sensitivity of the sum.
             sampling_rate: probability with which each unit was sampled.
@@ -87,9 +86,9 @@ class PoissonGaussianSum:
         Raises:
             MechanismError: a number out of its range, or too few scales.
         """
-        if len(scales) != len(layout.segments) or not all(math.isfinite(b) and b > 0 for b in scales):
+        if len(scales) != len(layout.segments) or not all(map(is_scale, scales)):
             raise MechanismError(
-                f"scales: need {len(layout.segments)} finite positive numbers, one a segment; "
+                f"scales: need {len(layout.segments)} numbers in [2^-40, 2^40], one a segment; "
                 f"got {scales!r:.200}"
             )
         for name, value in (("noise_multiplier", noise_multiplier), ("expected_batch", expected_batch)):
@@ -125,8 +124,7 @@ class PoissonGaussianSum:
             rows = gradient.flatten(1)
             if any_dropped:  # zero times NaN is NaN: mask before the sum
                 rows = rows.masked_fill(dropped[:, None], 0.0)
-            weights = (factors / scale).to(torch.promote_types(rows.dtype, torch.float32))
-            total[segment.slice] += (weights @ rows.to(weights.dtype)).double().cpu().numpy()
+            total[segment.slice] += ((factors / scale) @ rows.double()).cpu().numpy()
 
     def release(self, stream: KeyedStream) -> Released[npt.NDArray[np.float64]]:
         """Add the noise and divide: the ``(d,)`` estimate of the mean clipped gradient, and its event.

@@ -18,6 +18,7 @@ from torch import nn
 
 from fedpeft.adapters.adapter import Adapter
 from fedpeft.errors import MechanismError, Refusal
+from fedpeft.privacy.clipping import is_scale
 from fedpeft.privacy.ledger import Ledger
 from fedpeft.privacy.policy import Policy
 from fedpeft.privacy.randomness import Randomness
@@ -171,7 +172,7 @@ def check_request(request: TrainRequest, adapter: Adapter) -> None:
         "learning_rate": _positive(request.learning_rate),
         "noise_multiplier": _positive(request.noise_multiplier),
         "sampling_rate": _positive(request.sampling_rate) and request.sampling_rate <= 1,
-        "scales": len(request.scales) == num_segments and all(map(_positive, request.scales)),
+        "scales": len(request.scales) == num_segments and all(map(is_scale, request.scales)),
         "clipping": request.clipping in ("automatic", "flat"),
         "layout_digest": request.layout_digest == adapter.layout.digest,
         "adapter": request.adapter.shape == (adapter.layout.size,)

@@ -45,19 +45,24 @@ def unit_gradients(model: nn.Module, adapter: Adapter, batch: UnitBatch) -> list
     for chunk in batch.chunks:
         with adapter.recording() as sink:
             example_losses(model, chunk.examples, device).sum().backward()  # type: ignore[no-untyped-call]
-        gradients = _by_unit(_taken(adapter, sink), chunk, batch.num_units)
+        gradients = _by_unit(_taken(adapter, sink, len(chunk.examples)), chunk, batch.num_units)
         totals = gradients if totals is None else [a + b for a, b in zip(totals, gradients, strict=True)]
     if totals is None:
         raise MechanismError("unit_gradients: a batch without examples has no gradients")
     return totals
 
 
-def _taken(adapter: Adapter, sink: GradientSink) -> list[Tensor]:
+def _taken(adapter: Adapter, sink: GradientSink, num_examples: int) -> list[Tensor]:
     gradients: list[Tensor] = []
     for key, segment in enumerate(adapter.layout.segments):
         gradient = sink.take(key)
         if gradient is None:
             raise BackboneError(f"adapter.modules: no gradient reaches {segment.name}; leave this module out")
+        if gradient.shape[0] != num_examples:
+            raise BackboneError(
+                f"adapter.modules: {segment.name} saw {gradient.shape[0]} sequences for {num_examples} "
+                "examples; leave this module out"
+            )
         gradients.append(gradient)
     return gradients
 

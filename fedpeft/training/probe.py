@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The check before the first private step: does this backbone train privately, and does it train at all?
 
-On public dummy tokens it makes sure that no example moves another's gradient (batch normalization,
-expert capacity), that every segment gets a gradient, and that a step in the vector changes the loss as the
+On public dummy tokens it makes sure that no example moves another's gradient - neither by what stands in it
+(batch normalization, expert capacity) nor by how long it is (attention to padding, positions that stretch
+with the batch) - that every segment gets a gradient, and that a step in the vector changes the loss as the
 gradients say (hooks on stale parameters would let epsilon grow while no weight moves).
 """
 
@@ -22,18 +23,24 @@ from fedpeft.training.gradients import example_losses, unit_gradients
 from fedpeft.types import FloatVector
 
 _LENGTHS: Final = (12, 9, 12)
-_INFLUENCE: Final = 1e-3
+_INFLUENCE: Final = 1e-4  # of an example's gradient, in float32
 _STEP: Final = 2e-3  # of the loss, so that rounding stays far below and curvature is not felt
 
 
-def probe(model: nn.Module, adapter: Adapter) -> None:
+def probe(model: nn.Module, adapter: Adapter, max_length: int) -> None:
     """Refuse a backbone or a choice of modules that cannot be trained privately.
 
     Leaves the zero vector loaded.
 
+    Args:
+        model: with ``adapter`` attached.
+        adapter: to be trained.
+        max_length: tokens of the longest example that can come.
+
     Raises:
         BackboneError: with the segment or the reason.
     """
+    _check_positions(model, max_length)
     random = np.random.default_rng(0)
     start = (0.01 * random.standard_normal(adapter.layout.size)).astype(np.float32)
     adapter.load(start)
@@ -41,18 +48,29 @@ def probe(model: nn.Module, adapter: Adapter) -> None:
         examples = _dummy_examples(model, random)
         gradients = _gradients(model, adapter, examples)
         _check_reach(adapter, gradients)
-        _check_independence(model, adapter, examples, gradients, random)
+        changed = [examples[0], _example(model, random, _LENGTHS[1]), examples[2]]
+        _check_same(adapter, gradients, _gradients(model, adapter, changed), (0, 2))
+        _check_lengths(model, adapter, examples[0], _example(model, random, max_length))
         _check_step(model, adapter, examples, gradients, start)
     finally:
         adapter.load(adapter.zeros())
 
 
+def _check_positions(model: nn.Module, max_length: int) -> None:
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is not None and max_length > positions:
+        raise BackboneError(
+            f"data.max_length: {max_length} is above the {positions} positions of the backbone; lower it"
+        )
+
+
 def _dummy_examples(model: nn.Module, random: np.random.Generator) -> list[Example]:
+    return [_example(model, random, length) for length in _LENGTHS]
+
+
+def _example(model: nn.Module, random: np.random.Generator, length: int) -> Example:
     vocabulary = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
-    return [
-        Example(random.integers(0, vocabulary, length).astype(np.int32), num_prompt=4, truncated=False)
-        for length in _LENGTHS
-    ]
+    return Example(random.integers(0, vocabulary, length).astype(np.int32), num_prompt=4, truncated=False)
 
 
 def _gradients(model: nn.Module, adapter: Adapter, examples: list[Example]) -> list[Tensor]:
@@ -73,22 +91,25 @@ def _check_reach(adapter: Adapter, gradients: list[Tensor]) -> None:
         )
 
 
-def _check_independence(
-    model: nn.Module,
-    adapter: Adapter,
-    examples: list[Example],
-    gradients: list[Tensor],
-    random: np.random.Generator,
+def _check_lengths(model: nn.Module, adapter: Adapter, short: Example, long: Example) -> None:
+    """A short example alone, beside the longest there can be, and alone again: a model may keep state."""
+    alone = _gradients(model, adapter, [short])
+    _check_same(adapter, alone, _gradients(model, adapter, [short, long]), (0,))
+    _check_same(adapter, alone, _gradients(model, adapter, [short]), (0,))
+
+
+def _check_same(
+    adapter: Adapter, before: list[Tensor], after: list[Tensor], examples: tuple[int, ...]
 ) -> None:
-    changed = [examples[0], _dummy_examples(model, random)[1], examples[2]]
-    moved = _gradients(model, adapter, changed)
-    for segment, before, after in zip(adapter.layout.segments, gradients, moved, strict=True):
-        for i in (0, 2):
-            difference = float((before[i] - after[i]).norm())
-            if not difference <= _tolerance(before) * float(before[i].norm()):
+    for i in examples:
+        norm = float(torch.stack([g[i].double().norm() for g in before]).norm())
+        for segment, one, other in zip(adapter.layout.segments, before, after, strict=True):
+            moved = float((one[i].double() - other[i].double()).norm())
+            if not moved <= _tolerance(one) * norm:
                 raise BackboneError(
                     f"model.backbone: in {segment.name} one example's gradient depends on another example "
-                    f"(moved by {difference:.2g}); such a backbone has no per-example privacy, use another"
+                    f"(moved by {moved:.2g} of {norm:.2g}); such a backbone has no per-example privacy: "
+                    "use another, or a smaller data.max_length"
                 )
 
 

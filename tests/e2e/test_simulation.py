@@ -6,13 +6,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from peft import PeftModel
 
 from fedpeft.checkpoint import load
-from fedpeft.errors import DataError, RunDirectoryError
+from fedpeft.errors import DataError, RunDirectoryError, UserError
 from fedpeft.flower.simulation import resume, simulate
 from fedpeft.privacy.ledger import verify_all
 from fedpeft.site import site as site_module
@@ -178,6 +179,29 @@ def test_bad_data_leave_no_folder_and_spend_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_problems_of_all_parts_are_told_together(tmp_path: Path) -> None:
+    config = tiny_config(
+        tmp_path,
+        overrides=['adapter.modules=["nothing"]', f'evaluation.path="{tmp_path / "absent.jsonl"}"'],
+    )
+    (tmp_path / "site0.jsonl").write_bytes(b"\xff\n")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("kept")
+    with pytest.raises(UserError) as refused:
+        simulate(config, tmp_path / "run")
+    text = "\n".join(refused.value.problems)
+    assert all(
+        part in text for part in ("adapter.modules", "exists already", "site0.jsonl", "UTF-8", "absent.jsonl")
+    )
+
+
+def test_a_full_disk_is_told_before_a_folder_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 20))
+    with pytest.raises(RunDirectoryError, match="1 MB are free"):
+        simulate(tiny_config(tmp_path), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_site_without_units_answers_with_noise(tmp_path: Path) -> None:
     config = tiny_config(tmp_path)
     (tmp_path / "site1.jsonl").write_text("")
@@ -201,7 +225,29 @@ def test_undeclared_evaluation_is_marked(tmp_path: Path) -> None:
     result = run_tiny_federation(tmp_path, overrides=["evaluation.public=false"])
     assert result["metrics"]["privacy"].startswith("NOT PRIVATE")
     assert "NOT PRIVATE" in result["guarantee"]
-    assert result["share_truncated"] is None
+    assert result["share_truncated"] == {}
+
+
+def test_no_statistic_of_private_training_records_is_written(finished: Path) -> None:
+    result = json.loads((finished / "result.json").read_text())
+    assert set(result["share_truncated"]) == {"evaluation"}
+
+
+@pytest.mark.parametrize("edit", ["epsilon = 8.0>epsilon = 0.5", "seed = 5>"])
+def test_a_run_is_not_resumed_under_another_configuration(tmp_path: Path, edit: str) -> None:
+    """The guarantee is made from the configuration, so one may not be swapped under a run."""
+    run_tiny_federation(tmp_path, overrides=["run.seed=5"])
+    (tmp_path / "run" / "result.json").unlink()
+    path = tmp_path / "run" / "config.toml"
+    old, new = edit.split(">")
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(RunDirectoryError, match="was changed since the run began"):
+        resume(tmp_path / "run")
+
+
+def test_private_files_are_the_owners(finished: Path) -> None:
+    assert (finished / "checkpoint" / "state.ckpt").stat().st_mode & 0o077 == 0
 
 
 def test_the_backbone_is_given_back(tmp_path: Path, finished: Path) -> None:

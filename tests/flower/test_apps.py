@@ -63,11 +63,14 @@ def steps(monkeypatch):
 
     run = SimpleNamespace(
         plan_of=lambda config: "plan",
-        prepare_folder=lambda config, plan, out: done.append(("prepare", config, plan, out)),
         conduct=lambda workspace, plan, transport: done.append(("conduct", plan, transport)),
     )
     monkeypatch.setitem(sys.modules, "fedpeft.workspace", SimpleNamespace(Workspace=Workspace))
     monkeypatch.setitem(sys.modules, "fedpeft.run", run)
+    folder = SimpleNamespace(
+        prepare_folder=lambda config, plan, out: done.append(("prepare", config, plan, out))
+    )
+    monkeypatch.setitem(sys.modules, "fedpeft.folder", folder)
     monkeypatch.setattr("fedpeft.config.load_config", lambda path, files_must_exist: path)
     apps.open_workspace.cache_clear()
     yield done
@@ -107,7 +110,7 @@ def test_a_run_that_fails_leaves_nothing_open_either(steps, monkeypatch):
     def fail(*args):
         raise RunDirectoryError("exists already")
 
-    monkeypatch.setattr(sys.modules["fedpeft.run"], "prepare_folder", fail)
+    monkeypatch.setattr(sys.modules["fedpeft.folder"], "prepare_folder", fail)
     with pytest.raises(RunDirectoryError):
         apps.conduct_run("transport", {"run": "/r/quick.toml", "out": ""})
     assert steps == [OPENED, ("close",)]

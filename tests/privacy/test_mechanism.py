@@ -100,6 +100,26 @@ def test_the_clip_is_over_the_scaled_vector() -> None:
         assert np.linalg.norm(noised) == pytest.approx(scale, rel=1e-3)
 
 
+@pytest.mark.parametrize("clipping", RULES)
+@pytest.mark.parametrize(("entry", "scale"), [(2e-23, 1e-12), (1e-40, 1e-12), (1e-44, 1e-10), (3e38, 1e12)])
+def test_small_entries_and_extreme_scales_stay_within_the_sensitivity(
+    clipping: str, entry: float, scale: float
+) -> None:
+    """In float32 the squares of such entries are zero, and a unit would pass unclipped."""
+    mechanism = step(clipping, scales=(scale,) * 3)
+    mechanism.add([torch.full((1, *shape), entry) for shape in SHAPES])
+    assert np.linalg.norm(scaled_sum(mechanism)) <= 1.0
+    assert np.isfinite(scaled_sum(mechanism)).all()
+
+
+def test_a_wide_segment_loses_no_small_squares() -> None:
+    """One entry of 1 and many whose squares float32 would lose beside it."""
+    wide = torch.full((1, 4_000_000), 2.0**-12.6)
+    wide[0, 0] = 1.0
+    factor = float(clip_factors([wide], [1.0], "flat")[0])
+    assert factor * float(wide.double().norm()) <= 1.0
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("clipping", RULES)
 def test_a_non_finite_unit_adds_exactly_zero(clipping: str, bad: float) -> None:
@@ -190,7 +210,8 @@ def test_combined_steps_are_all_counted() -> None:
     ("field", "value"),
     [
         ("scales", (1.0, 1.0)), ("scales", (1.0, 0.0, 1.0)), ("scales", (1.0, -1.0, 1.0)),
-        ("scales", (1.0, float("nan"), 1.0)), ("scales", (1.0, float("inf"), 1.0)),
+        ("scales", (1.0, float("nan"), 1.0)),
+        ("scales", (1.0, 1e-30, 1.0)), ("scales", (1.0, 1e30, 1.0)), ("scales", (1.0, float("inf"), 1.0)),
         ("noise_multiplier", 0.0), ("noise_multiplier", float("nan")), ("noise_multiplier", -1.0),
         ("expected_batch", 0.0), ("sampling_rate", 0.0), ("sampling_rate", 1.1),
     ],

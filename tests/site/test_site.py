@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a site refuses before it reads data, what it charges, and that nothing but the noised payload differs."""
+"""What a site refuses before it reads data, what it charges, and that only the noised values differ."""
 
 from __future__ import annotations
 
@@ -106,6 +106,7 @@ def site(tmp_path: Path, workbench: Workbench) -> Site:
         ({"scales": (1.0,)}, RefusalCode.MALFORMED),
         ({"scales": (1.0, 0.0)}, RefusalCode.MALFORMED),
         ({"scales": (1.0, float("nan"))}, RefusalCode.MALFORMED),
+        ({"scales": (1e-30, 1e30)}, RefusalCode.MALFORMED),
         ({"clipping": "none"}, RefusalCode.MALFORMED),
         ({"layout_digest": "other"}, RefusalCode.MALFORMED),
         ({"adapter": np.zeros(3, dtype=np.float32)}, RefusalCode.MALFORMED),
@@ -139,7 +140,9 @@ def test_non_finite_adapters_are_refused(site: Site, workbench: Workbench) -> No
         site.train(request_for(workbench, adapter=bad))
 
 
-def test_a_run_that_was_not_committed_or_does_not_fit_is_refused(tmp_path: Path, workbench: Workbench) -> None:
+def test_a_run_that_was_not_committed_or_does_not_fit_is_refused(
+    tmp_path: Path, workbench: Workbench
+) -> None:
     small = make_site(tmp_path, workbench, epsilon=0.5)
     with pytest.raises(Refusal, match="budget"):
         small.commit(schedule())

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from fedpeft.adapters.adapter import Adapter
 from fedpeft.errors import BackboneError
@@ -23,7 +24,7 @@ def adapter_for(kind: str = "llama", dtype: torch.dtype = torch.float32) -> Adap
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_ordinary_backbones_pass_and_stay_untouched(kind: str, dtype: torch.dtype) -> None:
     adapter = adapter_for(kind, dtype)
-    probe(adapter.model, adapter)
+    probe(adapter.model, adapter, 64)
     assert all(float(t.abs().sum()) == 0 for m in adapter.modules for t in m.trained())
 
 
@@ -42,7 +43,7 @@ def test_a_backbone_that_couples_examples_is_refused() -> None:
     adapter = adapter_for()
     adapter.model.model.norm = _BatchMean(adapter.model.model.norm)
     with pytest.raises(BackboneError, match="depends on another example"):
-        probe(adapter.model, adapter)
+        probe(adapter.model, adapter, 64)
 
 
 def test_a_module_without_gradient_is_named() -> None:
@@ -54,7 +55,7 @@ def test_a_module_without_gradient_is_named() -> None:
 
     block.mlp.forward = without_mlp
     with pytest.raises(BackboneError, match=r"layers\.1\.mlp"):
-        probe(adapter.model, adapter)
+        probe(adapter.model, adapter, 64)
 
 
 def test_an_adapter_that_moves_no_weight_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,4 +70,44 @@ def test_an_adapter_that_moves_no_weight_is_refused(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(adapter, "load", load_once)
     with pytest.raises(BackboneError, match="does not reach the model"):
-        probe(adapter.model, adapter)
+        probe(adapter.model, adapter, 64)
+
+
+class _MeanOverPositions(nn.Module):
+    """Looks at padding: a longer neighbour changes the width, and the width changes the mean."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x - x.mean(1, keepdim=True))
+
+
+def test_a_backbone_that_sees_padding_is_refused() -> None:
+    adapter = adapter_for()
+    adapter.model.model.norm = _MeanOverPositions(adapter.model.model.norm)
+    with pytest.raises(BackboneError, match="depends on another example"):
+        probe(adapter.model, adapter, 64)
+
+
+def test_positions_that_stretch_with_the_batch_are_refused() -> None:
+    """Dynamic rotary positions change for every example once one is longer than the original length."""
+    config = LlamaConfig(
+        vocab_size=323, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=32, rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0},
+    )  # fmt: skip
+    model = LlamaForCausalLM(config).eval().requires_grad_(False)
+    adapter = Adapter(model, AdapterSettings(rank=2))
+    probe(model, adapter, 32)
+    with pytest.raises(BackboneError, match="max_length"):
+        probe(model, adapter, 64)
+    model.config.max_position_embeddings = 64
+    with pytest.raises(BackboneError, match="depends on another example"):
+        probe(model, adapter, 64)
+
+
+def test_a_length_beyond_the_positions_is_refused() -> None:
+    adapter = adapter_for("gpt2")
+    with pytest.raises(BackboneError, match=r"data\.max_length: 513 is above the 512 positions"):
+        probe(adapter.model, adapter, 513)

@@ -8,6 +8,7 @@ between costs at most that one charge, and never hides a release.
 from __future__ import annotations
 
 import hashlib
+import math
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -137,6 +138,7 @@ class Ledger:
             if known is not None:
                 if known.schedule != text:
                     raise Refusal(RefusalCode.REPLAY, "run_id: committed before with another schedule")
+                self._check_lowered(connection)
                 return Budget(known.epsilon, known.delta)
             self._check_date()
             left = self._available(connection)
@@ -216,6 +218,10 @@ class Ledger:
     def _available(self, connection: sqlite3.Connection) -> Budget:
         committed = rows.read_commitments(connection)
         return what_is_left(self.policy, (Budget(row.epsilon, row.delta) for row in committed))
+
+    def _check_lowered(self, connection: sqlite3.Connection) -> None:
+        if math.fsum(row.epsilon for row in rows.read_commitments(connection)) > self.policy.epsilon + 1e-9:
+            raise Refusal(RefusalCode.BUDGET, "epsilon: was lowered below what is committed")
 
     def _check_date(self) -> None:
         if self._clock().date() > self.policy.expires:

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of a run: checked before anything is loaded, made when everything else is ready."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import uuid
+from pathlib import Path
+from typing import Final
+
+from fedpeft.checkpoint import Checkpoint, load
+from fedpeft.config import RunConfig, load_config, to_toml
+from fedpeft.errors import RunDirectoryError
+from fedpeft.federation import CHECKPOINT_FOLDER
+from fedpeft.plan import Plan
+
+CONFIG_FILE = "config.toml"
+_FREE_BYTES: Final = 64 << 20
+_COPIES: Final = 8  # of the adapter vector, that a site's ledger, the checkpoint and the export may need
+
+
+def check_folder(out: Path) -> None:
+    """Refuse a folder that a new run must not use.
+
+    Raises:
+        RunDirectoryError: it exists and holds something, or is a file.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunDirectoryError(
+            f"--out {out}: exists already; choose another folder, remove it, or go on with "
+            f"`fedpeft resume {out}`"
+        )
+
+
+def prepare_folder(config: RunConfig, plan: Plan, out: Path) -> None:
+    """Make the folder of a new run, with its configuration in it.
+
+    Raises:
+        RunDirectoryError: it must not be used, cannot be made, or the disk is too full.
+    """
+    check_folder(out)
+    needed = _FREE_BYTES + 4 * _COPIES * plan.layout.size * (len(plan.sites) + 1)
+    try:
+        free = shutil.disk_usage(_nearest(out)).free
+        if free < needed:
+            raise RunDirectoryError(
+                f"--out {out}: {free >> 20} MB are free, the run needs {needed >> 20} MB; "
+                "make room or go elsewhere"
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        (out / CONFIG_FILE).write_text(to_toml(config), encoding="utf-8")
+    except OSError as error:
+        raise RunDirectoryError(
+            f"--out {out}: cannot be written ({error.strerror}); choose another"
+        ) from error
+
+
+def open_run(folder: Path) -> tuple[RunConfig, Checkpoint | None]:
+    """The configuration of a run that was begun, and its last checkpoint if it has one.
+
+    Raises:
+        RunDirectoryError: not the folder of a run, a damaged checkpoint, or an edited configuration.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise RunDirectoryError(f"{folder}: has no {CONFIG_FILE}, so it is not a run; name a run's folder")
+    config = load_config(path)
+    checkpoints = folder / CHECKPOINT_FOLDER
+    checkpoint = load(checkpoints) if checkpoints.is_dir() else None
+    if checkpoint and checkpoint.run_id.rpartition("-")[2] != _digest(config):
+        raise RunDirectoryError(
+            f"{path}: was changed since the run began, and its guarantee with it; restore it, "
+            "or start a new run"
+        )
+    return config, checkpoint
+
+
+def new_run_id(config: RunConfig) -> str:
+    """A name that no other run has, with a digest of the configuration, which the sites' ledgers keep."""
+    return f"{uuid.uuid4().hex}-{_digest(config)}"
+
+
+def _digest(config: RunConfig) -> str:
+    """Of all keys but those that are about this machine only."""
+    machine = {
+        "model": {"device"},
+        "training": {"max_tokens"},
+        "federation": {"deadline_s"},
+        "run": {"threads"},
+    }
+    return hashlib.sha256(config.model_dump_json(exclude=machine).encode()).hexdigest()[:16]
+
+
+def _nearest(path: Path) -> Path:
+    """The deepest part of ``path`` that exists."""
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
