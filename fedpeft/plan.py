@@ -146,7 +146,7 @@ def guarantee(config: RunConfig) -> str:
 
 def _up(number: float) -> str:
     """Six digits, rounded up: what is printed is never below what is meant."""
-    rounded = Context(prec=6, rounding=ROUND_CEILING).create_decimal_from_float(number)
+    rounded = Context(prec=6, rounding=ROUND_CEILING).create_decimal(repr(number))
     return f"{float(rounded):g}"
 
 

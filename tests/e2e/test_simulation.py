@@ -257,3 +257,12 @@ def test_the_backbone_is_given_back(tmp_path: Path, finished: Path) -> None:
     simulate(config, tmp_path / "run")
     names = {type(m).__name__ for m in load_backbone(config.model).model.modules()}
     assert not any("Ffa" in name for name in names)
+
+
+@pytest.mark.parametrize(("number", "text"), [(8.0, "8"), (1e-5, "1e-05"), (8.0000004, "8.00001")])
+def test_what_is_printed_is_never_below_what_is_meant(tmp_path: Path, number: float, text: str) -> None:
+    from fedpeft.plan import guarantee
+
+    key = "delta" if number < 1 else "epsilon"
+    config = tiny_config(tmp_path, overrides=[f"privacy.{key}={number!r}"])
+    assert text in guarantee(config)
