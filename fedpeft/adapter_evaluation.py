@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fedpeft.adapters.peft_format import backbone_of, peft_attached
-from fedpeft.backbone import load_backbone
+from fedpeft.backbone.loading import load_backbone
 from fedpeft.data.prompts import Prompter
 from fedpeft.data.site_data import load_records
 from fedpeft.evaluation import choose_records, compare, evaluate, summarize

@@ -9,7 +9,7 @@ from typing import Final
 import torch
 
 from fedpeft.adapters.adapter import Adapter
-from fedpeft.backbone import load_backbone
+from fedpeft.backbone.loading import load_backbone
 from fedpeft.errors import UserError
 from fedpeft.result import versions
 from fedpeft.settings import AdapterSettings, DataSettings, ModelSettings

@@ -8,7 +8,7 @@ from decimal import ROUND_CEILING, Context
 from typing import Final
 
 from fedpeft.adapters.adapter import plan_layout
-from fedpeft.backbone import backbone_skeleton
+from fedpeft.backbone.skeleton import backbone_skeleton
 from fedpeft.config import RunConfig, missing_files, warnings_of
 from fedpeft.privacy.accountant import calibrate, epsilon_pld
 from fedpeft.types import JsonDict, Layout, PrivacyEvent, Schedule

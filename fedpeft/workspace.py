@@ -15,7 +15,7 @@ from typing import Self
 import torch
 
 from fedpeft.adapters.adapter import Adapter
-from fedpeft.backbone import load_backbone
+from fedpeft.backbone.loading import load_backbone
 from fedpeft.config import RunConfig
 from fedpeft.data.prompts import Prompter
 from fedpeft.data.records import Record

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import nn
-from transformers.pytorch_utils import Conv1D
 
 from fedpeft.adapters.base import AdapterKind, features
 from fedpeft.errors import BackboneError
@@ -100,7 +99,8 @@ def _chosen_blocks(settings: AdapterSettings, num_blocks: int) -> list[int]:
 
 def _linears(path: str, index: int, block: nn.Module) -> Iterator[Target]:
     for name, module in block.named_modules():
-        if isinstance(module, nn.Linear | Conv1D):
+        # Conv1D is transformers' own; importing it here would double the time that planning takes.
+        if isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D":
             yield Target(f"{path}.{name}", index, name, *features(module))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fedpeft.backbone.base import Backbone, freeze
 from fedpeft.backbone.conversion import Converted, convert_once, find_conversion, weights_digest
@@ -17,20 +17,6 @@ from fedpeft.backbone.quiet import quiet
 from fedpeft.backbone.registry import GGUF_SHA256, fetch_default, sha256_of
 from fedpeft.backbone.sources import Source, check_complete, find_device, find_source, read_config, unreadable
 from fedpeft.settings import ModelSettings
-
-_DEFAULT_STRUCTURE: dict[str, Any] = {
-    "model_type": "llama",
-    "vocab_size": 49152,
-    "hidden_size": 576,
-    "intermediate_size": 1536,
-    "num_hidden_layers": 30,
-    "num_attention_heads": 9,
-    "num_key_value_heads": 3,
-    "head_dim": 64,
-    "max_position_embeddings": 8192,
-    "tie_word_embeddings": True,
-}
-"""Of the default backbone, so that planning a run downloads nothing."""
 
 _loaded: dict[tuple[Source, str, torch.device], Backbone] = {}
 _lock = threading.Lock()
@@ -59,10 +45,8 @@ def load_backbone(settings: ModelSettings) -> Backbone:
         return _loaded[key]
 
 
-def backbone_skeleton(settings: ModelSettings) -> nn.Module:
-    """Build the backbone's modules without weights, on torch's ``meta`` device.
-
-    Takes no memory and downloads nothing for the default backbone; of a hub id the configuration only.
+def described_skeleton(settings: ModelSettings) -> nn.Module:
+    """The modules that a backbone's configuration describes, on the ``meta`` device.
 
     Raises:
         BackboneError: the configuration cannot be read or is not of a causal language model.
@@ -77,8 +61,6 @@ def backbone_skeleton(settings: ModelSettings) -> nn.Module:
 
 
 def _structure(source: Source) -> Any:
-    if source.kind == "default":
-        return AutoConfig.for_model(**_DEFAULT_STRUCTURE)
     if source.kind == "gguf":
         # The header of a GGUF file holds the whole tokenizer and takes seconds to read.
         converted = find_conversion(_hash(source))

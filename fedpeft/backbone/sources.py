@@ -13,10 +13,10 @@ from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from fedpeft.backbone.quiet import quiet
+from fedpeft.backbone.skeleton import DEFAULT_BACKBONE
 from fedpeft.errors import BackboneError
 from fedpeft.settings import ModelSettings
 
-DEFAULT_BACKBONE = "smollm2-135m-instruct"
 MEND = f"give a folder with config.json and weights, a GGUF file, a hub id or {DEFAULT_BACKBONE!r}"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")

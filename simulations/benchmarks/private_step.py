@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model
 
 from fedpeft.adapters.adapter import Adapter
-from fedpeft.backbone import load_backbone
+from fedpeft.backbone.loading import load_backbone
 from fedpeft.privacy.mechanism import PoissonGaussianSum
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.settings import AdapterSettings, ModelSettings

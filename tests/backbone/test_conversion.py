@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoConfig
 
-from fedpeft.backbone import backbone_skeleton, conversion, load_backbone, loading
+from fedpeft.backbone import conversion, loading
 from fedpeft.backbone.conversion import convert_once
+from fedpeft.backbone.loading import load_backbone
 from fedpeft.backbone.registry import sha256_of
+from fedpeft.backbone.skeleton import backbone_skeleton
 from fedpeft.backbone.sources import Source
 from fedpeft.errors import BackboneError
 from fedpeft.settings import ModelSettings
@@ -69,7 +72,7 @@ def test_the_structure_comes_from_the_header_and_then_from_the_conversion(source
 
 def _read_folder(place, converted):
     assert place == Source("folder", str(converted.folder))
-    return loading.AutoConfig.from_pretrained(place.place)
+    return AutoConfig.from_pretrained(place.place)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "no weights", "no record", "damaged record"])

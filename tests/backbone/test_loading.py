@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, BertConfig, BertForMaskedLM
 
-from fedpeft.backbone import backbone_skeleton, load_backbone
+from fedpeft.backbone.loading import load_backbone
 from fedpeft.backbone.quiet import quiet
+from fedpeft.backbone.skeleton import backbone_skeleton
 from fedpeft.errors import BackboneError
 from fedpeft.settings import ModelSettings
 from fedpeft.testing import TINY_KINDS, tiny_backbone

@@ -251,7 +251,7 @@ def test_private_files_are_the_owners(finished: Path) -> None:
 
 
 def test_the_backbone_is_given_back(tmp_path: Path, finished: Path) -> None:
-    from fedpeft.backbone import load_backbone
+    from fedpeft.backbone.loading import load_backbone
 
     config = tiny_config(tmp_path)
     simulate(config, tmp_path / "run")
