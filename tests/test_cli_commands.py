@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands that run something, as a program calls them: exit codes, JSON, files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fedpeft.cli import main
+from fedpeft.plan import make_plan
+from fedpeft.privacy.accountant import epsilon_pld
+from fedpeft.testing import tiny_config, write_records
+from fedpeft.types import PrivacyEvent
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's TOML and the run itself, made by the command."""
+    path = tmp_path_factory.mktemp("cli")
+    tiny_config(path)
+    assert main(["simulate", str(path / "run.toml"), "--out", str(path / "run"), "--json"]) == 0
+    return path
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict]:
+    capsys.readouterr()
+    code = main([*map(str, arguments), "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_plan_prices_what_it_prints(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, plan = call(capsys, "plan", folder / "run.toml")
+    assert code == 0
+    assert set(plan) >= {
+        "epsilon", "delta", "unit", "trainable_parameters", "trainable_percent", "stages", "sites",
+        "warnings", "guarantee",
+    }  # fmt: skip
+    for site in plan["sites"]:
+        event = PrivacyEvent(
+            "poisson-gaussian", site["noise_multiplier"], site["sampling_rate"], site["steps"], plan["unit"]
+        )
+        assert site["epsilon"] == pytest.approx(epsilon_pld([event], plan["delta"]))
+        assert site["epsilon"] <= plan["epsilon"]
+    assert plan["stages"]["training"]["epsilon"] <= plan["epsilon"]
+
+
+def test_plan_reads_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_config(tmp_path)
+    (tmp_path / "site0.jsonl").unlink()
+    code, plan = call(capsys, "plan", tmp_path / "run.toml")
+    assert code == 0
+    assert any("site0.jsonl" in warning for warning in plan["warnings"])
+
+
+def test_a_site_below_the_runs_epsilon_has_more_noise(tmp_path: Path) -> None:
+    plan = make_plan(tiny_config(tmp_path, overrides=["sites.site1.epsilon=2"]))
+    one, two = plan.sites
+    assert two.noise_multiplier > one.noise_multiplier
+    assert two.epsilon <= 2
+    assert plan.epsilon == 8
+
+
+def test_ledger_commands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, report = call(capsys, "ledger", "verify", folder / "run" / "ledger")
+    assert (code, report["ok"], len(report["ledgers"])) == (0, True, 2)
+    code, shown = call(capsys, "ledger", "show", folder / "run" / "ledger" / "site0.sqlite")
+    assert code == 0
+    assert len(shown["ledgers"][0]["events"]) == 2
+    assert main(["ledger", "verify", str(folder / "absent")]) == 2
+
+
+def test_an_edited_ledger_fails_verification(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import sqlite3
+
+    tiny_config(tmp_path)
+    assert main(["simulate", str(tmp_path / "run.toml"), "--out", str(tmp_path / "run"), "--json"]) == 0
+    with sqlite3.connect(tmp_path / "run" / "ledger" / "site0.sqlite") as ledger:
+        triggers = ledger.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for (name,) in triggers:
+            ledger.execute(f"DROP TRIGGER {name}")
+        ledger.execute("UPDATE events SET event = replace(event, '\"steps\":1', '\"steps\":2')")
+        ledger.execute("UPDATE events SET event = replace(event, '\"steps\": 1', '\"steps\": 2')")
+    code, report = call(capsys, "ledger", "verify", tmp_path / "run" / "ledger")
+    assert (code, report["ok"]) == (1, False)
+
+
+def test_evaluate_an_adapter(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_records(tmp_path / "test.jsonl", 8, seed=9)
+    code, found = call(
+        capsys, "evaluate", folder / "run" / "adapter", "--data", tmp_path / "test.jsonl", "--task", "task"
+    )
+    assert code == 0
+    assert found["records"] == 8
+    assert found["difference"]["perplexity"]["value"] != 0
+
+
+def test_bad_input_is_a_line_and_a_two(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(folder / "run.toml")
+    for arguments, word in (
+        (["simulate", run, "--out", str(folder / "run")], "exists already"),
+        (["simulate", run, "--set", "privacy.epsilon=-1"], "privacy.epsilon"),
+        (["resume", str(tmp_path)], "not a run"),
+        (["resume", str(folder / "run")], "complete"),
+        (["evaluate", str(tmp_path), "--data", run], "adapter_config.json"),
+        (["plan", str(tmp_path / "absent.toml")], "absent.toml"),
+        (["plan", run, "--set", 'adapter.modules=["q_prj"]'], "did you mean 'q_proj'"),
+        (["doctor", "--backbone", str(tmp_path)], ""),
+    ):
+        capsys.readouterr()
+        code = main(arguments)
+        output = capsys.readouterr()
+        assert code == (1 if arguments[0] == "doctor" else 2), arguments
+        assert word in output.err
+        assert "Traceback" not in output.err
+
+
+def test_doctor_checks_a_backbone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, report = call(capsys, "doctor", "--backbone", folder / "backbone")
+    assert (code, report["healthy"], report["problems"]) == (0, True, [])
+    assert report["segments"] == 14
