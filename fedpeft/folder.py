@@ -14,6 +14,7 @@ from fedpeft.config import RunConfig, load_config, to_toml
 from fedpeft.errors import RunDirectoryError
 from fedpeft.federation import CHECKPOINT_FOLDER
 from fedpeft.plan import Plan
+from fedpeft.types import SEEDED_PREFIX
 
 CONFIG_FILE = "config.toml"
 _FREE_BYTES: Final = 64 << 20
@@ -77,8 +78,12 @@ def open_run(folder: Path) -> tuple[RunConfig, Checkpoint | None]:
 
 
 def new_run_id(config: RunConfig) -> str:
-    """A name that no other run has, with a digest of the configuration, which the sites' ledgers keep."""
-    return f"{uuid.uuid4().hex}-{_digest(config)}"
+    """A name that no other run has, with a digest of the configuration, which the sites' ledgers keep.
+
+    A seeded run's begins with ``seeded-``, so that its ledgers do not pass for a guarantee.
+    """
+    prefix = "" if config.run.seed is None else SEEDED_PREFIX
+    return f"{prefix}{uuid.uuid4().hex}-{_digest(config)}"
 
 
 def _digest(config: RunConfig) -> str:

@@ -18,6 +18,9 @@ import numpy.typing as npt
 PROTOCOL_VERSION = 1
 """Of the messages between coordinator and site; a site refuses any other."""
 
+SEEDED_PREFIX = "seeded-"
+"""Of the id of a run whose noise comes from a seed and guarantees nothing."""
+
 FloatVector = npt.NDArray[np.float32]
 
 

@@ -83,7 +83,11 @@ def _lines(report: VerifyReport) -> Iterable[str]:
         f"{report.path}: good; {report.num_events} events, {report.num_releases} releases, committed "
         f"epsilon {report.epsilon_committed:.4f} of {report.epsilon:g} at delta {report.delta:.3g}"
     )
+    from fedpeft.types import SEEDED_PREFIX
+
     for run in report.runs:
+        if run.run_id.startswith(SEEDED_PREFIX):
+            yield f"  run {run.run_id[:12]}: SEEDED, so its noise is predictable and there is no guarantee"
         yield (
             f"  run {run.run_id[:12]}: {run.steps_spent} of {run.steps_committed} steps at multiplier "
             f"{run.noise_multiplier:g}, rate {run.sampling_rate:g}; epsilon spent {run.epsilon_spent:.4f} of "

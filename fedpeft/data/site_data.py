@@ -76,15 +76,14 @@ def check_sources(sites: Sequence[SiteSettings], data: DataSettings) -> list[str
         One line for each problem; none when reading may begin.
     """
     problems: list[str] = []
-    owners: dict[Path | str, str] = {}
+    owners: dict[str, str] = {}
     for site in sites:
-        source: Path | str
         if data.source == "docstrings":
             problem = _check_package(site)
             key, source = "package", site.package or ""
         else:
             problem = _check_path(site, data)
-            key, source = "path", site_path(site, data).resolve() if site.path else ""
+            key, source = "path", _file_identity(site_path(site, data))
         if problem:
             problems.append(problem)
         elif (other := owners.setdefault(source, site.name)) != site.name:
@@ -92,6 +91,15 @@ def check_sources(sites: Sequence[SiteSettings], data: DataSettings) -> list[str
                 f"sites.{site.name}.{key}: is that of site {other!r} already; give each its own data"
             )
     return problems
+
+
+def _file_identity(path: Path) -> str:
+    """The same for all names of one file, hard links and symbolic ones."""
+    try:
+        found = path.stat()
+    except OSError:
+        return str(path)
+    return f"{found.st_dev}:{found.st_ino}"
 
 
 def check_file(path: Path, key: str) -> str | None:

@@ -319,3 +319,13 @@ def test_a_real_institute_is_encoded(medquad, prompter):
     assert len(site.units) + len({record.unit for record in site.held_out}) == 59
     assert max(len(examples) for examples in site.units.values()) == 4
     assert site.share_truncated > 0.9
+
+
+def test_a_hard_link_is_the_same_file(tmp_path):
+    (tmp_path / "a.jsonl").write_text("")
+    (tmp_path / "b.jsonl").hardlink_to(tmp_path / "a.jsonl")
+    sites = [
+        SiteSettings(name=name, path=tmp_path / f"{name}.jsonl", declared_units=1) for name in ("a", "b")
+    ]
+    (problem,) = check_sources(sites, DataSettings(source="jsonl"))
+    assert "is that of site 'a' already" in problem

@@ -66,6 +66,8 @@ def test_a_seed_repeats_a_run_and_forfeits_the_guarantee(tmp_path: Path) -> None
     for name in ("one", "two"):
         result = run_tiny_federation(tmp_path / name, overrides=["run.seed=5"])
         assert result["guarantee"].startswith("none: seeded")
+        (run,) = verify_all(tmp_path / name / "run" / "ledger")[0].runs
+        assert run.run_id.startswith("seeded-")
         assert result["epsilon"] == 8.0
         states.append(load(tmp_path / name / "run" / "checkpoint").adapter)
     np.testing.assert_array_equal(*states)
