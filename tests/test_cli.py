@@ -205,14 +205,6 @@ def test_what_rich_can_print_is_printed(offer, capsys: pytest.CaptureFixture[str
     assert re.search("north.*2.0", capsys.readouterr().out)
 
 
-def test_flower_is_told_to_be_silent_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("FLWR_TELEMETRY_ENABLED")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
-    main(["--version"])
-    assert entry.os.environ["FLWR_TELEMETRY_ENABLED"] == "0"
-    assert entry.os.environ["RAY_USAGE_STATS_ENABLED"] == "1"
-
-
 # --- config --------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -33,13 +32,6 @@ COMMANDS: Final = (
     "doctor",
 )
 """Every command, in the order of the help; each is the object ``command`` of the module of that name."""
-
-ENVIRONMENT: Final = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
-"""What Flower and Ray must find before they are imported, so that nothing is told to anybody."""
 
 
 class _LazyCommands(click.Group):
@@ -70,7 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    set_environment()
     switches = Switches()
     try:
         result = _fedpeft.main(arguments, prog_name="fedpeft", standalone_mode=False, obj=switches)
@@ -87,12 +78,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         return _fail(error, switches)
     return int(result or 0)
-
-
-def set_environment() -> None:
-    """Keep Flower and Ray from reporting home, unless the user's environment says otherwise."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
 
 
 def _refuse_usage(error: click.ClickException) -> int:
