@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -30,7 +31,10 @@ from fedpeft.site.site import Site
 from fedpeft.training.local import StepProgress
 from fedpeft.training.probe import probe
 
+_log = logging.getLogger(__name__)
+
 LEDGER_FOLDER = "ledger"
+_MUCH = 0.5
 _KEPT_RELEASES = 2  # resuming asks for the newest; old ones would fill the disk of a large simulation
 
 SiteProgress = Callable[[str, StepProgress], None]
@@ -107,6 +111,7 @@ class Workspace:
             for name, records in sources.sites.records.items()
         }
         self.provenance = sources.sites.provenance
+        self._tell_what_is_cut()
         self.records = self._choose_records(sources.evaluation)
         self.num_parameters = sum(p.numel() for p in self.model.parameters())
         self.adapter = Adapter(self.model, config.adapter)
@@ -139,6 +144,13 @@ class Workspace:
         if index not in self._sites:
             self._sites[index] = self._make_site(index)
         return self._sites[index]
+
+    def _tell_what_is_cut(self) -> None:
+        """In each site's own log; it is a statistic of private records."""
+        for name, data in self.data.items():
+            level = logging.WARNING if data.share_truncated > _MUCH else logging.INFO
+            share, length = data.share_truncated, self.config.data.max_length
+            _log.log(level, "site %s: %.0f %% of its records are cut to %d tokens", name, 100 * share, length)
 
     def _choose_records(self, evaluation: list[Record] | None) -> list[Record]:
         held_out = [record for site in self.data.values() for record in site.held_out]
