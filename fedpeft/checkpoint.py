@@ -77,7 +77,9 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
     header = b"%s %d %s\n" % (_MAGIC, FORMAT_VERSION, hashlib.sha256(body).hexdigest().encode())
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb", opener=_only_mine) as file:
+        partial.unlink(missing_ok=True)
+        partial.touch(mode=0o600)
+        with partial.open("wb") as file:
             file.write(header)
             file.write(body)
             file.flush()
@@ -91,10 +93,6 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
             f"checkpoint: {final} cannot be written ({error.strerror}); the one before it is intact: make "
             f"room for {len(body)} bytes and resume"
         ) from error
-
-
-def _only_mine(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def load(folder: Path) -> Checkpoint:
