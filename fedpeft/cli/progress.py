@@ -28,8 +28,10 @@ class TerminalProgress:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._line: TaskID | None = None
-        self._label = ""
+        self._round = 1
+        self._spent = 0.0
         self._site = ("", 0)
+        self._first = self._last = 0  # tokens done when this step was first and last heard of
         self._since = monotonic()
 
     def evaluating(self, label: str, done: int, total: int) -> None:
@@ -38,15 +40,18 @@ class TerminalProgress:
 
     def site_step(self, site: str, step: StepProgress) -> None:
         """A micro-batch of a site is done."""
-        if self._site != (site, step.step) or step.tokens_done < step.tokens_in_step / 100:
-            self._site, self._since = (site, step.step), monotonic()
+        if self._site != (site, step.step) or step.tokens_done <= self._last:
+            self._site, self._since, self._first = (site, step.step), monotonic(), step.tokens_done
+        self._last = step.tokens_done
         seconds = monotonic() - self._since
-        rate = f", {step.tokens_done / seconds:,.0f} tokens/s" if seconds > 0.5 else ""
-        label = f"{site} step {step.step}/{step.num_steps}{rate}"
+        rate = f", {(self._last - self._first) / seconds:,.0f} tokens/s" if seconds > 0.5 else ""
+        where = f"round {self._round}, epsilon spent {self._spent:.2f}"
+        label = f"{where}: {site} step {step.step}/{step.num_steps}{rate}"
         self._draw(label, step.tokens_done, max(1, step.tokens_in_step))
 
     def round_done(self, number: int, rounds: int, record: JsonDict, epsilon_spent: float) -> None:
         """A round is complete."""
+        self._round, self._spent = number + 1, epsilon_spent
         names = [f"{site} ({why})" for key in ("refused", "dropped") for site, why in record[key].items()]
         left_out = (
             f", without {', '.join([*names, *record['missing']])}" if names or record["missing"] else ""

@@ -53,19 +53,6 @@ class SourceRecords:
     provenance: JsonDict
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedData:
-    """What all sites of a process have.
-
-    Attributes:
-        sites: by name, in the order of the configuration.
-        provenance: as in :class:`SourceRecords`.
-    """
-
-    sites: dict[str, SiteData]
-    provenance: JsonDict
-
-
 def check_sources(sites: Sequence[SiteSettings], data: DataSettings) -> list[str]:
     """List what can be told about the sources without reading data: absent files, unknown packages.
 
@@ -161,22 +148,6 @@ def encode_site(
         chosen = choose_within_unit(by_unit[unit], privacy.max_records_per_unit)
         units[unit] = tuple(prompter.encode(record.instruction, record.response) for record in chosen)
     return SiteData(name, units, held_out, _share_truncated(units))
-
-
-def load_sites(
-    sites: Sequence[SiteSettings], data: DataSettings, privacy: PrivacySettings, prompter: Prompter
-) -> LoadedData:
-    """Read, split and encode every site's data.
-
-    Raises:
-        DataError: as :func:`read_sites`.
-        ConfigError: as :func:`read_sites`.
-    """
-    source = read_sites(sites, data, privacy)
-    encoded = {
-        name: encode_site(name, records, data, privacy, prompter) for name, records in source.records.items()
-    }
-    return LoadedData(encoded, source.provenance)
 
 
 def load_records(path: Path, data: DataSettings) -> list[Record]:

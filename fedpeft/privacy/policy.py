@@ -93,21 +93,6 @@ def load_policy(path: Path | str) -> Policy:
         raise ConfigError([f"{path}: {_describe(problem)}" for problem in error.errors()]) from error
 
 
-def delta_warning(delta: float, declared_units: int) -> str | None:
-    """Warn of a delta so large that it allows giving away single units whole.
-
-    Returns:
-        One line with the bound ``1 / declared_units^1.1``, or ``None``.
-    """
-    bound = declared_units**-1.1
-    if delta <= bound:
-        return None
-    return (
-        f"delta = {delta:g}: above 1 / declared_units^1.1 = {bound:.3g} for {declared_units} units; "
-        "such a delta would allow releasing single units in the clear; lower it"
-    )
-
-
 def _describe(problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "missing":

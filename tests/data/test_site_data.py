@@ -4,11 +4,19 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fedpeft.data.prompts import Prompter
-from fedpeft.data.site_data import check_file, check_sources, load_records, load_sites, read_sites, site_path
+from fedpeft.data.site_data import (
+    check_file,
+    check_sources,
+    encode_site,
+    load_records,
+    read_sites,
+    site_path,
+)
 from fedpeft.data.split import is_held_out
 from fedpeft.errors import ConfigError, DataError
 from fedpeft.settings import DataSettings, PrivacySettings, SiteSettings
@@ -42,6 +50,13 @@ def _write(path, rows):
 
 def _data(**changes):
     return DataSettings(**({"source": "jsonl", "id": "id", "held_out": 0.2} | changes))
+
+
+def load_sites(sites, data, privacy, prompter):
+    """Read and encode, as a run does."""
+    source = read_sites(sites, data, privacy)
+    encoded = {n: encode_site(n, records, data, privacy, prompter) for n, records in source.records.items()}
+    return SimpleNamespace(sites=encoded, provenance=source.provenance)
 
 
 def _load(path, prompter, privacy=None, data=None):

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from fedpeft.errors import ConfigError
-from fedpeft.privacy.policy import Policy, delta_warning, load_policy
+from fedpeft.privacy.policy import Policy, load_policy
 
 GOOD = """
 identity = "st-mary"
@@ -103,12 +103,6 @@ def test_missing_file_and_folder(tmp_path):
         load_policy(tmp_path / "absent.toml")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_policy(tmp_path)
-
-
-def test_a_large_delta_is_warned_of_with_the_figure():
-    bound = 4000**-1.1
-    assert delta_warning(bound, 4000) is None
-    assert f"{bound:.3g}" in str(delta_warning(bound * 1.01, 4000))
 
 
 def test_a_policy_can_be_made_without_a_file():

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far one more unit moves the *other* units' clipped gradients, by rounding in another micro-batch.
+
+Tiny Llama (4 blocks, hidden 128, r = 8), 64 units of 8 to 59 tokens, and one more that is short, about as
+long or much longer, in small and in large micro-batches. In exact arithmetic the others do not move; the
+sensitivity of the whole sum is 1. Largest of three draws of the data and all of these.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import torch
+
+from fedpeft.adapters.adapter import Adapter
+from fedpeft.data.prompts import Example
+from fedpeft.privacy.clipping import clip_factors
+from fedpeft.settings import AdapterSettings
+from fedpeft.testing import dummy_examples, tiny_backbone
+from fedpeft.training.batches import plan_batches
+from fedpeft.training.gradients import unit_gradients
+
+UNITS, DRAWS = 64, 3
+EXTRA_TOKENS, MAX_TOKENS = (6, 61, 200), (512, 8192)
+
+
+def run() -> dict[str, object]:
+    """By dtype of the backbone, in units of the sensitivity."""
+    dtypes = (torch.float32, torch.bfloat16, torch.float16)
+    return {"others_moved_by": {str(dtype).removeprefix("torch."): _worst(dtype) for dtype in dtypes}}
+
+
+def _worst(dtype: torch.dtype) -> float:
+    backbone = tiny_backbone(dtype=dtype, num_blocks=4, hidden=128)
+    adapter = Adapter(backbone.model, AdapterSettings(rank=8))
+    cases = itertools.product(range(DRAWS), EXTRA_TOKENS, MAX_TOKENS)
+    return max(_moved(adapter, *case) for case in cases)
+
+
+def _moved(adapter: Adapter, seed: int, extra_tokens: int, max_tokens: int) -> float:
+    random = np.random.default_rng(seed)
+    adapter.load((0.02 * random.standard_normal(adapter.layout.size)).astype(np.float32))
+    others = dummy_examples(random.integers(8, 60, UNITS).tolist(), 300, seed)
+    extra = dummy_examples([extra_tokens], 300, seed + 1000)
+    together, without, alone = (
+        _clipped_sum(adapter, examples, max_tokens) for examples in (others + extra, others, extra)
+    )
+    return float(np.linalg.norm(together - without - alone))
+
+
+def _clipped_sum(adapter: Adapter, examples: list[Example], max_tokens: int) -> np.ndarray:
+    total = np.zeros(adapter.layout.size)
+    for batch in plan_batches([(e,) for e in examples], max_tokens):
+        gradients = unit_gradients(adapter.model, adapter, batch)
+        factors = clip_factors(gradients, [1.0] * len(gradients), "flat")
+        total += np.concatenate([(factors @ g.flatten(1).double()).numpy() for g in gradients])
+    return total

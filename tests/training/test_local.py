@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A round against a slow reference: who is sampled, how units are summed, which noise each step gets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from fedpeft.adapters.adapter import Adapter
+from fedpeft.data.prompts import Example
+from fedpeft.privacy.clipping import ROUNDING_SLACK
+from fedpeft.privacy.noise import standard_normal
+from fedpeft.privacy.randomness import Randomness
+from fedpeft.privacy.sampling import poisson_sample
+from fedpeft.settings import AdapterSettings
+from fedpeft.testing import dummy_examples, loop_gradients, tiny_backbone
+from fedpeft.training.local import LocalPlan, StepProgress, local_update
+
+PLAN = LocalPlan(
+    local_steps=3,
+    learning_rate=0.5,
+    noise_multiplier=0.2,
+    sampling_rate=0.5,
+    scales=(0.5, 2.0),
+    clipping="flat",
+    expected_batch=4.0,
+    unit="owner",
+    max_tokens=24,
+)
+
+
+@pytest.fixture(scope="module")
+def adapter() -> Adapter:
+    return Adapter(tiny_backbone().model, AdapterSettings(rank=2, layers=[1], modules=["q_proj", "v_proj"]))
+
+
+@pytest.fixture(scope="module")
+def units() -> dict[str, tuple[Example, ...]]:
+    """Eight units of one to three examples, several to a micro-batch and one larger than that."""
+    examples = dummy_examples(range(6, 6 + 16), 300)
+    sizes = (1, 3, 2, 1, 2, 3, 1, 3)
+    ends = np.cumsum(sizes)
+    return {
+        f"u{i}": tuple(examples[end - size : end])
+        for i, (size, end) in enumerate(zip(sizes, ends, strict=True))
+    }
+
+
+def update(
+    adapter: Adapter, units: Mapping[str, tuple[Example, ...]], plan: LocalPlan, seed: int
+) -> np.ndarray:
+    start = 0.05 * np.random.default_rng(0).standard_normal(adapter.layout.size).astype(np.float32)
+    return local_update(adapter.model, adapter, units, start, plan, Randomness.seeded(seed)).value
+
+
+def reference(
+    adapter: Adapter, units: Mapping[str, tuple[Example, ...]], plan: LocalPlan, seed: int
+) -> np.ndarray:
+    """The definition, unit by unit and example by example, with ordinary autograd."""
+    start = 0.05 * np.random.default_rng(0).standard_normal(adapter.layout.size).astype(np.float32)
+    scale = np.concatenate(
+        [np.full(s.size, b) for s, b in zip(adapter.layout.segments, plan.scales, strict=True)]
+    )
+    randomness, state = Randomness.seeded(seed), start.astype(np.float64)
+    for step in range(plan.local_steps):
+        total = np.zeros_like(state)
+        for name in poisson_sample(units, plan.sampling_rate, randomness, step):
+            gradients = [loop_gradients(adapter, state.astype(np.float32), e) for e in units[name]]
+            flat = sum(np.concatenate([g.double().numpy().ravel() for g in parts]) for parts in gradients)
+            scaled = flat / scale
+            total += scaled * min(1.0, 1 / np.linalg.norm(scaled)) * (1 - ROUNDING_SLACK)
+        noise = plan.noise_multiplier * standard_normal(randomness.stream("noise", step), total.size)
+        state = state - plan.learning_rate * scale * (total + noise) / plan.expected_batch
+    return state - start
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_round_is_its_definition(adapter: Adapter, units: dict, seed: int) -> None:
+    expected = reference(adapter, units, PLAN, seed)
+    got = update(adapter, units, PLAN, seed)
+    assert np.linalg.norm(got - expected) < 1e-4 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("max_tokens", [1, 24, 10_000])
+def test_micro_batches_do_not_change_the_result(adapter: Adapter, units: dict, max_tokens: int) -> None:
+    """A mean in each micro-batch, or a unit clipped in pieces, would."""
+    plan = dataclasses.replace(PLAN, max_tokens=max_tokens)
+    np.testing.assert_allclose(
+        update(adapter, units, plan, 1), update(adapter, units, PLAN, 1), rtol=1e-3, atol=1e-5
+    )
+
+
+def test_every_step_draws_noise_of_its_own(adapter: Adapter) -> None:
+    """Without units a round is minus the sum of independent draws; the same draw twice would be larger."""
+    wide = dataclasses.replace(PLAN, scales=(1.0, 1.0), learning_rate=1.0, local_steps=9)
+    draws = np.concatenate([update(adapter, {}, wide, seed) for seed in range(100)])
+    one_step = wide.noise_multiplier / wide.expected_batch
+    assert draws.std() == pytest.approx(3 * one_step, rel=0.03)
+
+
+def test_every_step_samples_anew(adapter: Adapter, units: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At rate one half, two steps that sample alike every time have no samples of their own."""
+    from fedpeft.training import local
+
+    seen: list[tuple[str, ...]] = []
+
+    def watching(*arguments: object) -> list[str]:
+        chosen = poisson_sample(*arguments)  # type: ignore[arg-type]
+        seen.append(tuple(chosen))
+        return chosen
+
+    monkeypatch.setattr(local, "poisson_sample", watching)
+    for seed in range(5):
+        update(adapter, units, PLAN, seed)
+    assert len(seen) == 5 * PLAN.local_steps
+    assert len(set(seen)) > 5
+
+
+def test_the_event_counts_every_step_and_the_start_is_left_alone(adapter: Adapter, units: dict) -> None:
+    start = np.zeros(adapter.layout.size, dtype=np.float32)
+    start.setflags(write=False)
+    released = local_update(adapter.model, adapter, units, start, PLAN, Randomness.fresh())
+    assert released.event.steps == PLAN.local_steps
+    assert released.value.dtype == np.float32
+    assert not start.any()
+
+
+def test_progress_reaches_the_end_of_every_step(adapter: Adapter, units: dict) -> None:
+    heard: list[StepProgress] = []
+    plan = dataclasses.replace(PLAN, sampling_rate=1.0)
+    start = np.zeros(adapter.layout.size, dtype=np.float32)
+    local_update(adapter.model, adapter, units, start, plan, Randomness.fresh(), heard.append)
+    last = [p for p in heard if p.tokens_done == p.tokens_in_step]
+    assert [p.step for p in last] == [1, 2, 3]
