@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import platform
 import resource
 import sys
@@ -25,6 +26,7 @@ from fedpeft.types import JsonDict, PrivacyEvent
 from fedpeft.workspace import Workspace
 
 RESULT_FILE = "result.json"
+SCORES_FILE = "scores.json"
 _SCORE_TYPES: Final[dict[str, type[np.generic]]] = {
     "num_tokens": np.int64,
     "num_correct": np.int64,
@@ -131,6 +133,32 @@ def scores_from_json(data: JsonDict, ids: Sequence[str], folder: Path) -> Scores
             f"{folder}: the records to evaluate are not those of the run's beginning; restore the data"
         )
     return Scores(ids=tuple(ids), **arrays)
+
+
+def save_scores(folder: Path, before: Scores | None, after: Scores | None) -> None:
+    """Leave the scores of single records in ``folder``, for their owner alone, to pair other runs with."""
+    path = folder / SCORES_FILE
+    path.unlink(missing_ok=True)
+    if before is None or after is None:
+        return
+    path.touch(mode=0o600)
+    path.write_text(json.dumps({"before": scores_to_json(before), "after": scores_to_json(after)}), "utf-8")
+
+
+def load_scores(folder: Path, ids: Sequence[str]) -> tuple[Scores, Scores]:
+    """What ``save_scores`` left of the records ``ids``: before and after.
+
+    Raises:
+        RunDirectoryError: nothing is there, or it is about other records.
+    """
+    try:
+        data = json.loads((folder / SCORES_FILE).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunDirectoryError(
+            f"{folder / SCORES_FILE}: cannot be read, so nothing can be compared with this run; run it again"
+        ) from error
+    before, after = (scores_from_json(data[name], ids, folder) for name in ("before", "after"))
+    return before, after
 
 
 def _hash_of(ids: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from fedpeft.checkpoint import Checkpoint
 from fedpeft.config import RunConfig
 from fedpeft.data.records import Record
 from fedpeft.evaluation import Scores, evaluate, summarize
-from fedpeft.federation import Outcome, RoundPlan, run_rounds
+from fedpeft.federation import CHECKPOINT_FOLDER, Outcome, RoundPlan, run_rounds
 from fedpeft.folder import new_run_id
 from fedpeft.plan import Plan, make_plan
 from fedpeft.privacy.allocation.base import find as find_allocation
@@ -26,14 +26,18 @@ from fedpeft.result import (
     RESULT_FILE,
     Stopwatch,
     make_result,
+    save_scores,
     scores_from_json,
     scores_to_json,
     spent_by_site,
 )
+from fedpeft.shared import content_digest
 from fedpeft.types import FloatVector, JsonDict, Schedule, SiteFacts, Transport
 from fedpeft.workspace import Workspace
 
 ADAPTER_FOLDER = "adapter"
+UNTOUCHED = "scores of the untouched backbone"
+"""The kind under which runs share the scores before the first round."""
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +88,7 @@ def conduct(
     records = workspace.records
     since = monotonic()
     if checkpoint is None:
-        before = _evaluate(workspace, workspace.adapter.zeros(), records, "before", reporter)
+        before = _evaluate_untouched(workspace, reporter)
         metrics = {} if before is None else {"scores": scores_to_json(before), "summary": summarize(before)}
         checkpoint = Checkpoint.fresh(new_run_id(workspace.config), workspace.adapter.zeros(), metrics)
     else:
@@ -97,6 +101,7 @@ def conduct(
     state = outcome.state.adapter
     after = _evaluate(workspace, state, records, "after", reporter)
     since = watch.lap("evaluate", since)
+    save_scores(workspace.out / CHECKPOINT_FOLDER, before, after)
     workspace.adapter.load(state)
     export_peft(workspace.adapter, workspace.out / ADAPTER_FOLDER, workspace.backbone.name)
     watch.lap("export", since)
@@ -139,6 +144,20 @@ def _rounds(
         optimizer=make_server_optimizer(config.federation),
         folder=workspace.out,
         on_round=on_round,
+    )
+
+
+def untouched_facts(workspace: Workspace) -> object:
+    """Everything that the scores of the backbone without an adapter's update depend on."""
+    config = workspace.config
+    return (config.model, workspace.backbone.digest, config.data, content_digest(workspace.records))
+
+
+def _evaluate_untouched(workspace: Workspace, reporter: Reporter) -> Scores | None:
+    return workspace.shared.once(
+        UNTOUCHED,
+        untouched_facts(workspace),
+        lambda: _evaluate(workspace, workspace.adapter.zeros(), workspace.records, "before", reporter),
     )
 
 

@@ -20,13 +20,14 @@ from fedpeft.backbone.loading import load_backbone
 from fedpeft.config import RunConfig
 from fedpeft.data.prompts import Prompter
 from fedpeft.data.records import Record
-from fedpeft.data.site_data import SourceRecords, encode_site, load_records, read_sites
+from fedpeft.data.site_data import SiteData, SourceRecords, encode_site, load_records, read_sites
 from fedpeft.errors import together
 from fedpeft.evaluation import choose_records
 from fedpeft.plan import site_epsilons
 from fedpeft.privacy.ledger import Ledger
 from fedpeft.privacy.policy import Policy
 from fedpeft.privacy.randomness import Randomness
+from fedpeft.shared import Shared, content_digest
 from fedpeft.site.site import Site
 from fedpeft.training.local import StepProgress
 from fedpeft.training.probe import probe
@@ -48,15 +49,20 @@ class Sources:
     evaluation: list[Record] | None
 
 
-def read_sources(config: RunConfig) -> Sources:
+def read_sources(config: RunConfig, shared: Shared | None = None) -> Sources:
     """Read all data of a simulation; needs no backbone.
 
     Raises:
         UserError: the problems of all sources together.
     """
-    path = config.evaluation.path if config.evaluation.records else None
+    shared, path = shared or Shared(), config.evaluation.path if config.evaluation.records else None
+    privacy = (config.privacy.unit, config.privacy.missing_unit)
     sites, evaluation = together(
-        lambda: read_sites(config.sites, config.data, config.privacy),
+        lambda: shared.once(
+            "records",
+            (config.sites, config.data, privacy),
+            lambda: read_sites(config.sites, config.data, config.privacy),
+        ),
         lambda: None if path is None else load_records(path, config.data),
     )
     return Sources(sites, evaluation)
@@ -75,6 +81,7 @@ class Workspace:
         data: by site.
         provenance: public facts about the data, for the result.
         records: evaluated before and after.
+        shared: what this run has in common with others of the process.
     """
 
     def __init__(
@@ -83,6 +90,7 @@ class Workspace:
         out: Path,
         progress: SiteProgress | None = None,
         sources: Sources | None = None,
+        shared: Shared | None = None,
     ) -> None:
         """Load, attach, and check that the adapter trains privately. Writes nothing.
 
@@ -91,6 +99,7 @@ class Workspace:
             out: the run's folder; need not exist yet.
             progress: hears of the sites' steps.
             sources: what was read already; default: read now.
+            shared: with other runs of this process; default: nothing.
 
         Raises:
             UserError: data or backbone cannot be used.
@@ -98,7 +107,10 @@ class Workspace:
         torch.set_num_threads(config.run.threads or os.cpu_count() or 1)
         self.config = config
         self.out = out
-        sources = sources or read_sources(config)  # bad data are told before the wait for the backbone
+        self.shared = shared or Shared()
+        sources = sources or read_sources(
+            config, self.shared
+        )  # bad data are told before the wait for the backbone
         self.backbone = load_backbone(config.model)
         self.model = self.backbone.model
         self.prompter = Prompter(
@@ -106,10 +118,7 @@ class Workspace:
             max_length=config.data.max_length,
             system_prompt=config.data.system_prompt,
         )
-        self.data = {
-            name: encode_site(name, records, config.data, config.privacy, self.prompter)
-            for name, records in sources.sites.records.items()
-        }
+        self.data = {name: self._encode(name, records) for name, records in sources.sites.records.items()}
         self.provenance = sources.sites.provenance
         self._tell_what_is_cut()
         self.records = self._choose_records(sources.evaluation)
@@ -151,6 +160,15 @@ class Workspace:
             level = logging.WARNING if data.share_truncated > _MUCH else logging.INFO
             share, length = data.share_truncated, self.config.data.max_length
             _log.log(level, "site %s: %.0f %% of its records are cut to %d tokens", name, 100 * share, length)
+
+    def _encode(self, name: str, records: list[Record]) -> SiteData:
+        config = self.config
+        facts = (name, config.data, config.privacy.max_records_per_unit, self.backbone.digest)
+        return self.shared.once(
+            f"data of {name}",
+            (facts, content_digest(records)),
+            lambda: encode_site(name, records, config.data, config.privacy, self.prompter),
+        )
 
     def _choose_records(self, evaluation: list[Record] | None) -> list[Record]:
         held_out = [record for site in self.data.values() for record in site.held_out]

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LONGEST_FILE = 300
 
 ORDER = (
-    "types", "errors", "cache", "settings",
+    "types", "errors", "cache", "shared", "settings",
     "data", "backbone", "adapters", "privacy", "training", "evaluation", "site",
     "aggregation", "checkpoint", "federation",
     "config", "plan", "folder", "workspace", "result", "run", "adapter_evaluation", "doctor",

@@ -18,9 +18,10 @@ from fedpeft.folder import check_folder, open_run, prepare_folder
 from fedpeft.plan import Plan
 from fedpeft.result import RESULT_FILE, Stopwatch
 from fedpeft.run import Reporter, conduct, plan_of
+from fedpeft.shared import Shared
 from fedpeft.training.local import StepProgress
 from fedpeft.types import JsonDict, Transport
-from fedpeft.workspace import Workspace, read_sources
+from fedpeft.workspace import Sources, Workspace, read_sources
 
 
 class Observer(Reporter, Protocol):
@@ -30,13 +31,22 @@ class Observer(Reporter, Protocol):
         """A micro-batch of a site is done."""
 
 
-def simulate(config: RunConfig, out: Path, observer: Observer | None = None) -> JsonDict:
+def simulate(
+    config: RunConfig,
+    out: Path,
+    observer: Observer | None = None,
+    *,
+    sources: Sources | None = None,
+    shared: Shared | None = None,
+) -> JsonDict:
     """Run ``config`` with all its sites in this process.
 
     Args:
         config: a complete run.
         out: folder for the run's files; must not exist yet, or be empty.
         observer: hears of progress.
+        sources: what was read already; default: read now.
+        shared: what this run has in common with others of the process.
 
     Returns:
         What ``result.json`` holds.
@@ -47,9 +57,11 @@ def simulate(config: RunConfig, out: Path, observer: Observer | None = None) -> 
     """
     watch = Stopwatch()
     plan, _, sources = together(
-        lambda: plan_of(config), lambda: check_folder(out), lambda: read_sources(config)
+        lambda: plan_of(config),
+        lambda: check_folder(out),
+        lambda: sources or read_sources(config, shared),
     )
-    with Workspace(config, out, observer.site_step if observer else None, sources) as workspace:
+    with Workspace(config, out, observer.site_step if observer else None, sources, shared) as workspace:
         watch.lap("load", watch.started)
         prepare_folder(config, plan, out)
         return _run(workspace, plan, None, observer, watch)
