@@ -10,6 +10,7 @@ from typing import Final
 from fedpeft.adapters.adapter import plan_layout
 from fedpeft.backbone.skeleton import backbone_skeleton
 from fedpeft.config import RunConfig, missing_files, warnings_of
+from fedpeft.dimensions import DimensionRule, dimension_rule, signal_over_noise
 from fedpeft.privacy.accountant import calibrate, epsilon_pld
 from fedpeft.types import JsonDict, Layout, PrivacyEvent, Schedule
 
@@ -45,6 +46,8 @@ class Plan:
         epsilon: the cap of the run, the largest over the sites.
         layout: of the adapter.
         num_parameters: of the backbone.
+        dimensions: of the adapter, against what the guarantee carries.
+        signal_over_noise: of all steps, for a mean clipped gradient of norm 1.
         bytes_a_round: adapter values up and down, over all sites.
     """
 
@@ -53,6 +56,8 @@ class Plan:
     unit: str
     layout: Layout
     num_parameters: int
+    dimensions: DimensionRule
+    signal_over_noise: float
     sites: tuple[SitePlan, ...]
     bytes_a_round: int
     warnings: tuple[str, ...]
@@ -76,6 +81,8 @@ class Plan:
             "trainable_parameters": self.layout.size,
             "trainable_percent": self.trainable_percent,
             "segments": len(self.layout.segments),
+            "dimensions": self.dimensions.to_json(),
+            "signal_over_noise": self.signal_over_noise,
             "stages": {"training": {"epsilon": max(site.epsilon for site in self.sites)}},
             "sites": [asdict(site) for site in self.sites],
             "bytes_a_round": self.bytes_a_round,
@@ -93,15 +100,26 @@ def make_plan(config: RunConfig) -> Plan:
     skeleton = backbone_skeleton(config.model)
     layout = plan_layout(skeleton, config.adapter)
     sites = tuple(_site_plan(config, name, units) for name, units in config.declared_units.items())
+    epsilons = site_epsilons(config)
+    dimensions = dimension_rule(
+        layout.size, [site.declared_units for site in sites], [epsilons[s.name] for s in sites], config.delta
+    )
     return Plan(
-        epsilon=max(site_epsilons(config).values()),
+        epsilon=max(epsilons.values()),
         delta=config.delta,
         unit=config.privacy.unit,
         layout=layout,
         num_parameters=sum(p.numel() for p in skeleton.parameters()),
+        dimensions=dimensions,
+        signal_over_noise=signal_over_noise(
+            [site.expected_batch for site in sites],
+            [site.noise_multiplier for site in sites],
+            config.federation.rounds * config.training.local_steps,
+            layout.size,
+        ),
         sites=sites,
         bytes_a_round=2 * _BYTES_PER_VALUE * layout.size * len(sites),
-        warnings=(*warnings_of(config), *missing_files(config)),
+        warnings=(*warnings_of(config), *missing_files(config), *dimensions.warnings()),
         guarantee=guarantee(config),
     )
 

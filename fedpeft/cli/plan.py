@@ -45,6 +45,8 @@ def _text(plan: Plan) -> Group:
     lines = [
         f"{plan.layout.size:,} trainable parameters, {plan.trainable_percent:.3f} % of the backbone, "
         f"in {len(plan.layout.segments)} segments; {plan.bytes_a_round:,} bytes a round",
+        f"{plan.dimensions.trainable:,} trainable dimensions, carried: {plan.dimensions}; "
+        f"signal over noise {plan.signal_over_noise:.3g} for a mean clipped gradient of norm 1",
         *(f"warning: {warning}" for warning in plan.warnings),
         f"guarantee: {plan.guarantee}",
     ]

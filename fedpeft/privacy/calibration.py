@@ -7,6 +7,7 @@ the accountant's own figure.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from fedpeft.privacy.events import MAX_NOISE_MULTIPLIER, MIN_NOISE_MULTIPLIER
 
 TICKS = 10_000
 """Multipliers have four decimals; a tick is one unit of the last."""
+_SMALLEST_MEAN, _LARGEST_MEAN = 1e-9, 100.0
 _MIN_TICKS, _MAX_TICKS = math.ceil(MIN_NOISE_MULTIPLIER * TICKS), int(MAX_NOISE_MULTIPLIER * TICKS)
 
 
@@ -48,6 +50,23 @@ def central_limit(epsilon: float, delta: float, sampling_rate: float, steps: int
 
     Its mean is ``sampling_rate * sqrt(steps * (exp(1 / multiplier^2) - 1))``.
     """
+    mean = gaussian_mean(epsilon, delta)
+    if not _SMALLEST_MEAN < mean < _LARGEST_MEAN:
+        return 1.0
+    return 1 / math.sqrt(math.log1p((mean / sampling_rate) ** 2 / steps))
+
+
+@functools.lru_cache(maxsize=256)
+def gaussian_mean(epsilon: float, delta: float) -> float:
+    """The mu of Gaussian differential privacy that is exactly (epsilon, delta)-DP, within [1e-9, 100].
+
+    Solves ``delta = Phi(-epsilon / mu + mu / 2) - e^epsilon Phi(-epsilon / mu - mu / 2)`` (Dong et al. 2022,
+    arXiv:1905.02383, Corollary 2.13). One release of this mean, or T of mu / sqrt(T), uses up the budget.
+
+    Args:
+        epsilon: positive.
+        delta: in (0, 1).
+    """
     from scipy.optimize import brentq
     from scipy.special import log_ndtr, ndtr
 
@@ -55,10 +74,11 @@ def central_limit(epsilon: float, delta: float, sampling_rate: float, steps: int
         tail = math.exp(epsilon + log_ndtr(-epsilon / mean - mean / 2))
         return float(ndtr(-epsilon / mean + mean / 2) - tail - delta)
 
-    if surplus(1e-9) >= 0 or surplus(100.0) <= 0:
-        return 1.0
-    mean = brentq(surplus, 1e-9, 100.0, xtol=1e-12)
-    return 1 / math.sqrt(math.log1p((mean / sampling_rate) ** 2 / steps))
+    if surplus(_SMALLEST_MEAN) >= 0:
+        return _SMALLEST_MEAN
+    if surplus(_LARGEST_MEAN) <= 0:
+        return _LARGEST_MEAN
+    return float(brentq(surplus, _SMALLEST_MEAN, _LARGEST_MEAN, xtol=1e-12))
 
 
 def _bracket(tried: dict[int, float]) -> tuple[int, int]:
