@@ -151,12 +151,17 @@ def _unpack(body: bytes) -> Checkpoint:
         rounds_completed=facts["rounds_completed"],
         adapter=adapter,
         optimizer={name.removeprefix(_OPTIMIZER_PREFIX): array for name, array in arrays.items()},
-        schedules={site: Schedule(**fields) for site, fields in facts["schedules"].items()},
+        schedules={site: _schedule(fields) for site, fields in facts["schedules"].items()},
         ledger_heads=facts["ledger_heads"],
         events={site: tuple(PrivacyEvent(**e) for e in es) for site, es in facts["events"].items()},
         records=tuple(facts["records"]),
         metrics_before=facts["metrics_before"],
     )
+
+
+def _schedule(fields: JsonDict) -> Schedule:
+    parts = tuple((multiplier, steps) for multiplier, steps in fields["parts"])
+    return Schedule(**fields | {"parts": parts})
 
 
 def _make_names_durable(folder: Path) -> None:

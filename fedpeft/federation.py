@@ -220,7 +220,7 @@ class _Run:
             round_number=number,
             local_steps=self.plan.local_steps,
             learning_rate=self.plan.learning_rate,
-            noise_multiplier=schedule.noise_multiplier,
+            noise_multiplier=schedule.noise_multiplier_at((number - 1) * self.plan.local_steps),
             sampling_rate=schedule.sampling_rate,
             scales=self.plan.scales,
             clipping=self.plan.clipping,

@@ -70,7 +70,7 @@ class Plan:
 
     def schedule(self, site: SitePlan, run_id: str) -> Schedule:
         """What ``site`` is asked to commit before the first step."""
-        return Schedule(run_id, site.noise_multiplier, site.sampling_rate, site.steps, self.unit)
+        return Schedule.constant(run_id, site.noise_multiplier, site.sampling_rate, site.steps, self.unit)
 
     def to_json(self) -> JsonDict:
         """The plan for machines."""

@@ -119,14 +119,45 @@ class SiteFacts:
 class Schedule:
     """A run as a site commits to it, whole, before its first step.
 
-    ``steps`` counts private steps over all rounds, a reserve for crashes included.
+    Attributes:
+        parts: ``(noise_multiplier, steps)`` of one stretch of steps after another. A reserve for crashes is
+            steps that the plan does not need, at the smallest multiplier: they can pay for any other.
+        sampling_rate: of every step.
+        stage: what the steps are for; the policy lists those it allows.
     """
 
     run_id: str
-    noise_multiplier: float
+    parts: tuple[tuple[float, int], ...]
     sampling_rate: float
-    steps: int
     unit: str
+    stage: str = "training"
+
+    @classmethod
+    def constant(
+        cls, run_id: str, noise_multiplier: float, sampling_rate: float, steps: int, unit: str
+    ) -> Schedule:
+        """All steps with one multiplier."""
+        return cls(run_id, ((noise_multiplier, steps),), sampling_rate, unit)
+
+    @property
+    def steps(self) -> int:
+        """Private steps over all rounds, a reserve for crashes included."""
+        return sum(steps for _, steps in self.parts)
+
+    def noise_multiplier_at(self, step: int) -> float:
+        """The multiplier of a step.
+
+        Args:
+            step: counts from 0.
+
+        Raises:
+            IndexError: the schedule is shorter.
+        """
+        for noise_multiplier, steps in self.parts:
+            if step < steps:
+                return noise_multiplier
+            step -= steps
+        raise IndexError(f"step {step + self.steps}: the schedule has {self.steps}")
 
 
 @dataclass(frozen=True, slots=True)

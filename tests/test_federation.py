@@ -66,7 +66,7 @@ PLAN = RoundPlan(
 
 
 def _schedule(facts):
-    return {site: Schedule("run", MULTIPLIERS[site], RATE, 6, "record") for site in facts}
+    return {site: Schedule.constant("run", MULTIPLIERS[site], RATE, 6, "record") for site in facts}
 
 
 def _fresh() -> Checkpoint:
@@ -124,7 +124,7 @@ class TestCompleteRun:
     def test_each_site_is_asked_to_commit_its_own_schedule_first(self, tmp_path):
         transport = FakeTransport()
         _run(tmp_path, transport)
-        assert {s: c.noise_multiplier for s, c in transport.committed.items()} == MULTIPLIERS
+        assert {s: c.noise_multiplier_at(0) for s, c in transport.committed.items()} == MULTIPLIERS
 
     def test_events_of_every_release_are_composed_by_site(self, tmp_path):
         outcome = _run(tmp_path)

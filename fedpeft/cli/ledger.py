@@ -90,9 +90,16 @@ def _lines(report: VerifyReport) -> Iterable[str]:
             yield f"  run {run.run_id[:12]}: SEEDED, so its noise is predictable and there is no guarantee"
         yield (
             f"  run {run.run_id[:12]}: {run.steps_spent} of {run.steps_committed} steps at multiplier "
-            f"{run.noise_multiplier:g}, rate {run.sampling_rate:g}; epsilon spent {run.epsilon_spent:.4f} of "
+            f"{_noise(run.parts)}, rate {run.sampling_rate:g}; epsilon spent {run.epsilon_spent:.4f} of "
             f"{run.epsilon_committed:.4f}; {run.second_accountant} of opacus says {run.second_opinion:.4f}"
         )
+
+
+def _noise(parts: Sequence[tuple[float, int]]) -> str:
+    """One multiplier, or the least and the largest."""
+    multipliers = [multiplier for multiplier, _ in parts]
+    least, most = f"{min(multipliers):g}", f"{max(multipliers):g}"
+    return least if least == most else f"{least} to {most}"
 
 
 def _json(report: VerifyReport) -> JsonDict:

@@ -36,7 +36,8 @@ _FACTS: Fields = {
     "name": str, "declared_units": int, "unit": str, "epsilon": float, "delta": float, "ledger_head": str,
 }  # fmt: skip
 _SCHEDULE: Fields = {
-    "run_id": str, "noise_multiplier": float, "sampling_rate": float, "steps": int, "unit": str,
+    "run_id": str, "noise_multipliers": list, "steps": list, "sampling_rate": float, "unit": str,
+    "stage": str,
 }  # fmt: skip
 _REQUEST: Fields = {
     "run_id": str, "request_id": str, "round_number": int, "local_steps": int, "learning_rate": float,
@@ -92,8 +93,17 @@ def decode_facts(content: RecordDict) -> SiteFacts:
 
 
 def encode_schedule(schedule: Schedule) -> RecordDict:
-    """A whole run, to be committed."""
-    return _pack("schedule", _read(schedule, _SCHEDULE))
+    """A whole run, to be committed; its parts as one list of multipliers and one of steps."""
+    fields = {name: getattr(schedule, name) for name in ("run_id", "unit", "stage")}
+    return _pack(
+        "schedule",
+        fields
+        | {
+            "sampling_rate": float(schedule.sampling_rate),
+            "noise_multipliers": [float(multiplier) for multiplier, _ in schedule.parts],
+            "steps": [operator.index(steps) for _, steps in schedule.parts],
+        },
+    )
 
 
 def decode_schedule(content: RecordDict) -> Schedule:
@@ -102,7 +112,11 @@ def decode_schedule(content: RecordDict) -> Schedule:
     Raises:
         Refusal: it is no ``Schedule``.
     """
-    return Schedule(**_unpack(content, "schedule", _SCHEDULE))
+    fields = _unpack(content, "schedule", _SCHEDULE)
+    multipliers, steps = fields.pop("noise_multipliers"), fields.pop("steps")
+    _require("noise_multipliers", all(_is_number(multiplier) for multiplier in multipliers))
+    _require("steps", len(steps) == len(multipliers) and all(type(number) is int for number in steps))
+    return Schedule(**fields, parts=tuple(zip(multipliers, steps, strict=True)))
 
 
 def encode_consent() -> RecordDict:
@@ -142,7 +156,7 @@ def decode_request(content: RecordDict) -> TrainRequest:
     """
     fields = _unpack(content, "request", _REQUEST, has_vector=True)
     scales = fields.pop("scales")
-    _require("scales", all(type(scale) is float and math.isfinite(scale) for scale in scales))
+    _require("scales", all(_is_number(scale) for scale in scales))
     return TrainRequest(**fields, scales=tuple(scales), adapter=_unpack_vector(content))
 
 
@@ -227,6 +241,10 @@ def _record(content: RecordDict, name: str, kind: type[Any]) -> dict[str, Any]:
     # Not ``content.array_records``: that makes a cycle that keeps the whole content until the collector runs.
     record: Any = content.get(name)
     return dict(record) if isinstance(record, kind) else {}
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is float and math.isfinite(value)
 
 
 def _is_line(text: str) -> bool:

@@ -16,7 +16,7 @@ from fedpeft.flower.client import build_client_app
 from fedpeft.flower.grid import InProcessGrid
 from fedpeft.types import RefusalCode, Schedule
 
-SCHEDULE = Schedule("run", 1.1, 0.1, 6, "record")
+SCHEDULE = Schedule.constant("run", 1.1, 0.1, 6, "record")
 
 
 def _ask(grid, message_type, content):

@@ -16,7 +16,7 @@ from fedpeft.types import PrivacyEvent, PrivateUpdate, RefusalCode, Schedule, Si
 
 VECTOR = np.array([0.0, -0.0, 1e-45, 3.4e38, -1.5, np.pi], np.float32)
 FACTS = SiteFacts("north", 3460, "record", 8.0, 1e-5, "ab" * 32)
-SCHEDULE = Schedule("run", 1.1 + 1e-13, 0.1, 60, "patient")
+SCHEDULE = Schedule("run", ((1.1 + 1e-13, 60), (2.0, 3)), 0.1, "patient", "selection")
 REQUEST = TrainRequest(
     "run", "run:north:3", 3, 2, 0.1 + 0.2, 1.1, 1 / 3, (1.0, 0.1), "automatic", "cd" * 32, VECTOR, "ab" * 32
 )
@@ -109,7 +109,7 @@ class TestEveryKind:
                 content = _encoded(value)
                 if type(good) is float:
                     content["fedpeft"][name] = bad
-                elif type(good) is list:
+                elif type(good) is list and type(good[0]) is float:
                     content["fedpeft"][name] = [good[0], bad]
                 else:
                     continue
@@ -198,6 +198,17 @@ class TestVector:
             assert _code(decode, content) == (RefusalCode.MALFORMED, "arrays")
         del content["vector"]
         assert _code(decode, content) == (RefusalCode.MALFORMED, "records")
+
+
+class TestSchedule:
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [("steps", [60]), ("steps", [60, 3, 1]), ("steps", [60.0, 3.0]), ("steps", [True, True])],
+    )
+    def test_parts_that_do_not_fit_are_refused(self, field, value):
+        content = _encoded(SCHEDULE)
+        content["fedpeft"][field] = value
+        assert _code(messages.decode_schedule, content) == (RefusalCode.MALFORMED, field)
 
 
 class TestRefusal:

@@ -32,7 +32,9 @@ def _run(sites, find_site, folder, *, start=None, **changes):
                 transport,
                 RoundPlan(**plan),
                 start or Checkpoint.fresh("run", np.zeros(SIZE, np.float32), {}),
-                schedule=lambda facts: {name: Schedule("run", 1.1, 0.1, 6, "record") for name in facts},
+                schedule=lambda facts: {
+                    name: Schedule.constant("run", 1.1, 0.1, 6, "record") for name in facts
+                },
                 new_aggregator=find("mean"),
                 optimizer=Sgd(1.0, 0.0),
                 folder=folder,

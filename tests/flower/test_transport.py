@@ -17,7 +17,7 @@ from fedpeft.flower.grid import InProcessGrid
 from fedpeft.flower.transport import FlowerTransport
 from fedpeft.types import RefusalCode, Schedule
 
-SCHEDULE = Schedule("run", 1.1, 0.1, 6, "record")
+SCHEDULE = Schedule.constant("run", 1.1, 0.1, 6, "record")
 
 
 class ScriptedGrid(Grid):

@@ -3,6 +3,7 @@
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +32,9 @@ def make_policy(**changes):
 
 def make_schedule(**changes):
     terms = {"run_id": "run", "noise_multiplier": 4.0, "sampling_rate": 0.5, "steps": 5, "unit": "record"}
-    return Schedule(**(terms | changes))
+    terms |= changes
+    given = {name: terms.pop(name) for name in ("stage", "parts") if name in terms}
+    return replace(Schedule.constant(**terms), **given)
 
 
 def make_request(request_id="run/1", **changes):

@@ -45,7 +45,7 @@ def test_a_run_just_above_the_budget_is_refused(tools, path):
     schedule = schedule_for(tools, "run", 8.0, 1e-5)
     louder = tools.schedule(
         run_id="run",
-        noise_multiplier=schedule.noise_multiplier - 2e-4,
+        noise_multiplier=schedule.parts[0][0] - 2e-4,
         sampling_rate=RATE,
         steps=STEPS,
     )
@@ -75,7 +75,7 @@ def test_what_is_left_is_what_to_calibrate_for(tools, path):
 
 def test_a_share_covers_and_a_smaller_one_does_not():
     left = Budget(8.0, 1e-5)
-    share = smallest_share(event(3.0), left)
+    share = smallest_share([event(3.0)], left)
     assert share is not None
     assert epsilon([event(3.0)], share.delta) <= share.epsilon
     assert share.epsilon / left.epsilon == pytest.approx(share.delta / left.delta)
@@ -84,10 +84,10 @@ def test_a_share_covers_and_a_smaller_one_does_not():
 
 
 def test_no_share_of_too_little():
-    assert smallest_share(event(3.0), Budget(0.0, 0.0)) is None
-    assert smallest_share(event(3.0), Budget(0.0, 1e-5)) is None
-    assert smallest_share(event(3.0), Budget(8.0, 0.0)) is None
-    assert smallest_share(event(3.0), Budget(epsilon_pld([event(3.0)], 1e-5) * 0.99, 1e-5)) is None
+    assert smallest_share([event(3.0)], Budget(0.0, 0.0)) is None
+    assert smallest_share([event(3.0)], Budget(0.0, 1e-5)) is None
+    assert smallest_share([event(3.0)], Budget(8.0, 0.0)) is None
+    assert smallest_share([event(3.0)], Budget(epsilon_pld([event(3.0)], 1e-5) * 0.99, 1e-5)) is None
 
 
 def test_sub_budgets_cap_runs_in_order(tools, path):

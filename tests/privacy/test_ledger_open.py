@@ -84,8 +84,8 @@ def refused(tools, path, pattern):
 
 
 def test_a_newer_layout(ledger, tools, path):
-    tools.edit(path, "PRAGMA user_version = 2")
-    refused(tools, path, "layout 2, this fedpeft knows layout 1")
+    tools.edit(path, "PRAGMA user_version = 3")
+    refused(tools, path, "layout 3, this fedpeft knows layout 2")
     assert not verify(path).ok
 
 

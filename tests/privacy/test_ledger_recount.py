@@ -12,6 +12,8 @@ from fedpeft.errors import LedgerError
 from fedpeft.privacy import accountant
 from fedpeft.privacy.events import event_to_json
 from fedpeft.privacy.ledger import rows, show, store, verify, verify_all
+from fedpeft.privacy.ledger.budget import Budget
+from fedpeft.privacy.ledger.promise import Promise
 from fedpeft.types import PrivacyEvent
 
 EVENT = PrivacyEvent("poisson-gaussian", 4.0, 0.5, 1, "record")
@@ -196,8 +198,9 @@ def test_a_charge_without_a_commitment(paid, tools):
 )
 def test_commitments_that_the_policy_does_not_cover(paid, epsilon, delta, steps, named):
     with store.transaction(paid) as connection:
-        schedule = event_to_json(replace(EVENT, steps=steps))
-        rows.append_commitment(connection, "2026", "forged", schedule, epsilon, delta)
+        promise = Promise((replace(EVENT, steps=steps),))
+        part = Budget(epsilon, delta)
+        rows.append_commitment(connection, "2026", "forged", "training", promise.to_json(), part)
     assert named in problems(paid)
 
 
@@ -209,8 +212,9 @@ def test_the_second_accountant_is_heard(paid, monkeypatch):
 
 def test_a_first_accountant_that_says_too_little_is_contradicted(paid, tools, monkeypatch):
     with store.transaction(paid) as connection:
-        schedule = event_to_json(replace(EVENT, steps=50))
-        rows.append_commitment(connection, "2026", "forged", schedule, 0.5, 1e-6)
+        promise = Promise((replace(EVENT, steps=50),))
+        part = Budget(0.5, 1e-6)
+        rows.append_commitment(connection, "2026", "forged", "training", promise.to_json(), part)
     monkeypatch.setattr(accountant, "epsilon", lambda events, delta: 0.01)
     assert "run 'forged': was committed with epsilon 0.5; opacus says" in problems(paid)
 

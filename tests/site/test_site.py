@@ -61,8 +61,8 @@ def make_site(folder: Path, workbench: Workbench, data: dict | None = None, **po
     )
 
 
-def schedule(**changes: object) -> Schedule:
-    return dataclasses.replace(Schedule("run", MULTIPLIER, RATE, STEPS, "record"), **changes)
+def schedule(noise_multiplier: float = MULTIPLIER, sampling_rate: float = RATE) -> Schedule:
+    return Schedule.constant("run", noise_multiplier, sampling_rate, STEPS, "record")
 
 
 def request_for(workbench: Workbench, **changes: object) -> TrainRequest:

@@ -15,7 +15,7 @@ takes all of it; one that needs half as much noise leaves about half of both for
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fedpeft.privacy import accountant
@@ -44,11 +44,11 @@ def what_is_left(policy: Policy, taken: Iterable[Budget]) -> Budget:
     return Budget(max(epsilon, 0.0), max(delta, 0.0))
 
 
-def smallest_share(event: PrivacyEvent, left: Budget) -> Budget | None:
-    """The smallest equal share of epsilon and delta that covers the event; ``None`` if all is too little."""
+def smallest_share(events: Sequence[PrivacyEvent], left: Budget) -> Budget | None:
+    """The smallest equal share of epsilon and delta that covers the events; ``None`` if all is too little."""
 
     def covers(share: float) -> bool:
-        return accountant.epsilon([event], share * left.delta) <= share * left.epsilon
+        return accountant.epsilon(events, share * left.delta) <= share * left.epsilon
 
     if min(left.epsilon, left.delta) <= 0 or not covers(1.0):
         return None

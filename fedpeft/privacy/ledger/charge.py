@@ -18,11 +18,14 @@ from fedpeft.errors import EventError, LedgerError, Refusal
 from fedpeft.privacy.events import POISSON_GAUSSIAN, check_event, check_name, event_from_json, event_to_json
 from fedpeft.privacy.ledger import rows, store
 from fedpeft.privacy.ledger.budget import Budget, smallest_share, what_is_left
+from fedpeft.privacy.ledger.promise import Promise
+from fedpeft.privacy.ledger.terms import check_terms
 from fedpeft.privacy.ledger.turn import Turn
 from fedpeft.privacy.policy import Policy
 from fedpeft.types import PrivacyEvent, RefusalCode, Schedule, TrainRequest
 
 _WAIT_S = 3600.0
+_TRAINING = "training"
 
 
 class Ledger:
@@ -68,7 +71,7 @@ class Ledger:
         store.check_file(path, writable=True)
         with store.connect(path, query_only=True) as connection:
             store.check_format(connection, path)
-            _check_terms(rows.read_meta(connection), policy, path)
+            check_terms(rows.read_meta(connection), policy, path)
             problems = rows.chain_problems(connection)
         if problems:
             raise LedgerError(f"ledger {path}: {problems[0]}; restore the newest backup")
@@ -107,7 +110,8 @@ class Ledger:
             commitment = rows.find_commitment(connection, run_id)
             if commitment is None:
                 return 0
-            return event_from_json(commitment.schedule).steps - rows.steps_charged(connection, run_id)
+            charged = rows.charged_events(connection, run_id)
+            return Promise.from_json(commitment.schedule).steps - sum(event.steps for event in charged)
 
     def commit(self, schedule: Schedule) -> Budget:
         """Promise a run its whole schedule; the same schedule again changes nothing.
@@ -120,36 +124,30 @@ class Ledger:
                 is not allowed, ``REPLAY`` for a known run with another schedule, ``EXPIRED`` after the
                 policy's last day, ``BUDGET`` if what is left does not cover it. Nothing was changed.
         """
-        event = PrivacyEvent(
-            POISSON_GAUSSIAN,
-            schedule.noise_multiplier,
-            schedule.sampling_rate,
-            schedule.steps,
-            schedule.unit,
-        )
-        _well_formed(event, run_id=schedule.run_id)
-        if event.unit != self.policy.unit:
-            raise Refusal(RefusalCode.POLICY, f"unit = {event.unit!r}: the policy's is {self.policy.unit!r}")
-        if "training" not in self.policy.stages:
-            raise Refusal(RefusalCode.POLICY, "stages: the policy does not allow training")
-        text = event_to_json(event)
+        promise = _promise(schedule)
+        if promise.unit != self.policy.unit:
+            raise Refusal(
+                RefusalCode.POLICY, f"unit = {promise.unit!r}: the policy's is {self.policy.unit!r}"
+            )
+        self._check_stage(schedule.stage)
+        text = promise.to_json()
         with store.transaction(self.path) as connection:
             known = rows.find_commitment(connection, schedule.run_id)
             if known is not None:
-                if known.schedule != text:
+                if (known.stage, known.schedule) != (schedule.stage, text):
                     raise Refusal(RefusalCode.REPLAY, "run_id: committed before with another schedule")
                 self._check_lowered(connection)
                 return Budget(known.epsilon, known.delta)
             self._check_date()
             left = self._available(connection)
-            cost = smallest_share(event, left)
+            cost = smallest_share(promise.events, left)
             if cost is None:
                 raise Refusal(
                     RefusalCode.BUDGET,
-                    f"schedule {text}: needs more than the epsilon = {left.epsilon:g} and delta = "
+                    f"schedule {text:.200}: needs more than the epsilon = {left.epsilon:g} and delta = "
                     f"{left.delta:g} that are left",
                 )
-            rows.append_commitment(connection, self._now(), schedule.run_id, text, cost.epsilon, cost.delta)
+            rows.append_commitment(connection, self._now(), schedule.run_id, schedule.stage, text, cost)
             return cost
 
     def charge(self, request: TrainRequest) -> bytes | None:
@@ -223,6 +221,10 @@ class Ledger:
         if math.fsum(row.epsilon for row in rows.read_commitments(connection)) > self.policy.epsilon + 1e-9:
             raise Refusal(RefusalCode.BUDGET, "epsilon: was lowered below what is committed")
 
+    def _check_stage(self, stage: str) -> None:
+        if stage not in self.policy.stages:
+            raise Refusal(RefusalCode.POLICY, f"stage = {stage!r:.60}: is not among the policy's")
+
     def _check_date(self) -> None:
         if self._clock().date() > self.policy.expires:
             raise Refusal(RefusalCode.EXPIRED, f"expires = {self.policy.expires}: has passed")
@@ -239,15 +241,15 @@ class Ledger:
         commitment = rows.find_commitment(connection, request.run_id)
         if commitment is None:
             raise Refusal(RefusalCode.POLICY, "run_id: was not committed")
-        promised = event_from_json(commitment.schedule)
-        if (event.noise_multiplier, event.sampling_rate, event.unit) != (
-            promised.noise_multiplier,
-            promised.sampling_rate,
-            promised.unit,
-        ):
+        if commitment.stage != _TRAINING:
+            raise Refusal(RefusalCode.POLICY, f"run_id: was committed for {commitment.stage}")
+        self._check_stage(commitment.stage)
+        promise = Promise.from_json(commitment.schedule)
+        if not promise.names(event):
             raise Refusal(RefusalCode.POLICY, "noise_multiplier or sampling_rate: not as committed")
         self._check_date()
-        left = promised.steps - rows.steps_charged(connection, request.run_id)
+        charged = rows.charged_events(connection, request.run_id)
+        left = promise.steps_left(charged, event.noise_multiplier)
         if event.steps > left:
             raise Refusal(RefusalCode.BUDGET, f"local_steps = {event.steps}: {left} are left of the run")
         charge = rows.Charge(
@@ -256,28 +258,19 @@ class Ledger:
         rows.append_event(connection, charge, commitment.hash)
 
 
-def _check_terms(meta: rows.Meta, policy: Policy, path: Path) -> None:
-    for field, theirs, ours in (
-        ("identity", meta.identity, policy.identity),
-        ("unit", meta.unit, policy.unit),
-        ("delta", meta.delta, policy.delta),
-    ):
-        if theirs != ours:
-            raise LedgerError(
-                f"ledger {path}: has {field} = {theirs!r}, the policy {ours!r}; they must agree"
-            )
-    if policy.epsilon > meta.epsilon:
-        raise LedgerError(
-            f"ledger {path}: began under epsilon = {meta.epsilon:g}, which cannot be raised to "
-            f"{policy.epsilon:g} afterwards; set the policy's epsilon to at most {meta.epsilon:g}"
-        )
-
-
 def _well_formed(event: PrivacyEvent, **names: str) -> None:
     try:
         for field, name in names.items():
             check_name(field, name)
         check_event(event)
+    except EventError as error:
+        raise Refusal(RefusalCode.MALFORMED, str(error)) from error
+
+
+def _promise(schedule: Schedule) -> Promise:
+    try:
+        check_name("run_id", schedule.run_id)
+        return Promise.of(schedule)
     except EventError as error:
         raise Refusal(RefusalCode.MALFORMED, str(error)) from error
 

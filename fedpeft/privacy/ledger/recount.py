@@ -15,6 +15,7 @@ from fedpeft.errors import EventError, LedgerError
 from fedpeft.privacy import accountant
 from fedpeft.privacy.events import event_from_json
 from fedpeft.privacy.ledger import rows, store
+from fedpeft.privacy.ledger.promise import Promise
 from fedpeft.types import PrivacyEvent
 
 _SLACK = 1e-6  # relative; the same figure on another machine
@@ -25,6 +26,7 @@ class RunReport:
     """One committed run.
 
     Attributes:
+        parts: ``(noise_multiplier, steps)`` as committed.
         epsilon_committed: with ``delta_committed``, the part of the budget it took before its first step.
         epsilon_spent: of what it was charged so far, at ``delta_committed``: a diagnostic, no guarantee.
         second_opinion: opacus' epsilon of the whole commitment at ``delta_committed``.
@@ -33,9 +35,10 @@ class RunReport:
     """
 
     run_id: str
+    stage: str
     steps_committed: int
     steps_spent: int
-    noise_multiplier: float
+    parts: tuple[tuple[float, int], ...]
     sampling_rate: float
     epsilon_committed: float
     delta_committed: float
@@ -225,27 +228,30 @@ class _Recount:
 
     def _run(self, row: rows.CommitmentRow) -> RunReport | None:
         name = f"run {row.run_id!r}"
-        promised = self._parse(name, row.schedule)
-        if promised is None:
+        promise = self._promise(name, row.schedule)
+        if promise is None:
             return None
         charges = [charge for charge in self.charges if charge.run_id == row.run_id]
         events = [self.events[charge.seq] for charge in charges if charge.seq in self.events]
         for event in events:
-            if _rates(event) != _rates(promised):
+            if not promise.names(event):
                 self.problems.append(f"{name}: was charged {event}, which it did not commit to")
         spent = sum(event.steps for event in events)
-        if spent > promised.steps:
-            self.problems.append(f"{name}: was charged {spent} steps, but committed to {promised.steps}")
-        needed = self._epsilon(name, [promised], row.delta)
+        if spent > promise.steps:
+            self.problems.append(f"{name}: was charged {spent} steps, but committed to {promise.steps}")
+        elif promise.steps_left(events, 0.0) < 0:
+            self.problems.append(f"{name}: was charged more steps of little noise than it committed to")
+        needed = self._epsilon(name, promise.events, row.delta)
         if not needed <= row.epsilon * (1 + _SLACK):
             self.problems.append(f"{name}: costs epsilon {needed:g}, but was committed with {row.epsilon:g}")
-        second, which = self._second(name, promised, row)
+        second, which = self._second(name, promise, row)
         return RunReport(
             run_id=row.run_id,
-            steps_committed=promised.steps,
+            stage=row.stage,
+            steps_committed=promise.steps,
             steps_spent=spent,
-            noise_multiplier=promised.noise_multiplier,
-            sampling_rate=promised.sampling_rate,
+            parts=tuple((event.noise_multiplier, event.steps) for event in promise.events),
+            sampling_rate=promise.events[0].sampling_rate,
             epsilon_committed=row.epsilon,
             delta_committed=row.delta,
             epsilon_spent=self._epsilon(name, events, row.delta),
@@ -254,10 +260,10 @@ class _Recount:
             num_unreleased=len(charges) - len({c.request_id for c in charges} & self.released.keys()),
         )
 
-    def _second(self, name: str, promised: PrivacyEvent, row: rows.CommitmentRow) -> tuple[float, str]:
+    def _second(self, name: str, promise: Promise, row: rows.CommitmentRow) -> tuple[float, str]:
         if not 0 < row.delta < 1:
             return math.nan, ""
-        opinion = accountant.second_opinion([promised], row.delta)
+        opinion = accountant.second_opinion(promise.events, row.delta)
         if opinion.epsilon - opinion.tolerance > row.epsilon:
             self.problems.append(
                 f"{name}: was committed with epsilon {row.epsilon:g}; opacus says {opinion.epsilon:g}"
@@ -270,17 +276,23 @@ class _Recount:
         except EventError as error:
             self.problems.append(f"{name}: {error}")
             return None
-        if event.unit != self.meta.unit:
-            self.problems.append(f"{name}: protects {event.unit!r}, the ledger {self.meta.unit!r}")
-            return None
-        return event
+        return event if self._same_unit(name, event.unit) else None
 
-    def _epsilon(self, name: str, events: list[PrivacyEvent], delta: float) -> float:
+    def _promise(self, name: str, text: str) -> Promise | None:
+        try:
+            promise = Promise.from_json(text)
+        except EventError as error:
+            self.problems.append(f"{name}: {error}")
+            return None
+        return promise if self._same_unit(name, promise.unit) else None
+
+    def _same_unit(self, name: str, unit: str) -> bool:
+        if unit != self.meta.unit:
+            self.problems.append(f"{name}: protects {unit!r}, the ledger {self.meta.unit!r}")
+        return unit == self.meta.unit
+
+    def _epsilon(self, name: str, events: Sequence[PrivacyEvent], delta: float) -> float:
         if not 0 < delta < 1:
             self.problems.append(f"{name}: delta {delta} lies outside (0, 1)")
             return math.nan
         return accountant.epsilon(events, delta)
-
-
-def _rates(event: PrivacyEvent) -> tuple[str, float, float]:
-    return event.kind, event.noise_multiplier, event.sampling_rate

@@ -14,7 +14,11 @@ import json
 import sqlite3
 from dataclasses import astuple, dataclass, replace
 
-SCHEMA_VERSION = 1
+from fedpeft.privacy.events import event_from_json
+from fedpeft.privacy.ledger.budget import Budget
+from fedpeft.types import PrivacyEvent
+
+SCHEMA_VERSION = 2
 
 SCHEMA = """
 CREATE TABLE meta (
@@ -22,8 +26,9 @@ CREATE TABLE meta (
     identity TEXT NOT NULL, unit TEXT NOT NULL, epsilon REAL NOT NULL, delta REAL NOT NULL
 );
 CREATE TABLE commitments (
-    seq INTEGER PRIMARY KEY, time TEXT NOT NULL, run_id TEXT NOT NULL UNIQUE, schedule TEXT NOT NULL,
-    epsilon REAL NOT NULL, delta REAL NOT NULL, prev_hash TEXT NOT NULL, hash TEXT NOT NULL UNIQUE
+    seq INTEGER PRIMARY KEY, time TEXT NOT NULL, run_id TEXT NOT NULL UNIQUE, stage TEXT NOT NULL,
+    schedule TEXT NOT NULL, epsilon REAL NOT NULL, delta REAL NOT NULL,
+    prev_hash TEXT NOT NULL, hash TEXT NOT NULL UNIQUE
 );
 CREATE TABLE events (
     seq INTEGER PRIMARY KEY, time TEXT NOT NULL, run_id TEXT NOT NULL REFERENCES commitments (run_id),
@@ -78,11 +83,12 @@ class Meta:
 
 @dataclass(frozen=True, slots=True)
 class CommitmentRow:
-    """A run that was promised whole. ``schedule`` is the JSON of the event that all its steps make."""
+    """A run that was promised whole. ``schedule`` is a JSON list of the events that all its steps make."""
 
     seq: int
     time: str
     run_id: str
+    stage: str
     schedule: str
     epsilon: float
     delta: float
@@ -92,8 +98,9 @@ class CommitmentRow:
     def computed_hash(self) -> str:
         """What ``hash`` must be."""
         return chain_hash(
-            self.prev_hash, self.seq, self.time, self.run_id, self.schedule, self.epsilon, self.delta
-        )
+            self.prev_hash, self.seq, self.time, self.run_id, self.stage, self.schedule, self.epsilon,
+            self.delta,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +174,14 @@ def had_head(connection: sqlite3.Connection, head: str) -> bool:
 
 
 def append_commitment(
-    connection: sqlite3.Connection, time: str, run_id: str, schedule: str, epsilon: float, delta: float
+    connection: sqlite3.Connection, time: str, run_id: str, stage: str, schedule: str, part: Budget
 ) -> None:
     """Add a run to the chain of commitments."""
     newest = connection.execute("SELECT seq, hash FROM commitments ORDER BY seq DESC LIMIT 1").fetchone()
     seq, previous = newest or (0, read_meta(connection).genesis)
-    row = CommitmentRow(seq + 1, time, run_id, schedule, epsilon, delta, previous, "")
+    row = CommitmentRow(seq + 1, time, run_id, stage, schedule, part.epsilon, part.delta, previous, "")
     values = astuple(replace(row, hash=row.computed_hash()))
-    connection.execute("INSERT INTO commitments VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+    connection.execute("INSERT INTO commitments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
 
 def append_event(connection: sqlite3.Connection, charge: Charge, commitment_hash: str) -> None:
@@ -212,10 +219,14 @@ def find_commitment(connection: sqlite3.Connection, run_id: str) -> CommitmentRo
     return CommitmentRow(*row) if row else None
 
 
-def steps_charged(connection: sqlite3.Connection, run_id: str) -> int:
-    """Steps of all charges of a run."""
-    query = "SELECT COALESCE(SUM(json_extract(event, '$.steps')), 0) FROM events WHERE run_id = ?"
-    return int(connection.execute(query, (run_id,)).fetchone()[0])
+def charged_events(connection: sqlite3.Connection, run_id: str) -> list[PrivacyEvent]:
+    """What a run was charged, equal events added up.
+
+    They are told apart by their text: SQLite's own reading of a number may differ in the last bit.
+    """
+    query = "SELECT event, COUNT(*) FROM events WHERE run_id = ? GROUP BY event"
+    found = [(event_from_json(text), count) for text, count in connection.execute(query, (run_id,))]
+    return [replace(event, steps=count * event.steps) for event, count in found]
 
 
 def chain_problems(connection: sqlite3.Connection) -> list[str]:
