@@ -90,7 +90,7 @@ def _digest(config: RunConfig) -> str:
     """Of all keys but those that are about this machine only."""
     machine = {
         "model": {"device"},
-        "training": {"max_tokens"},
+        "training": {"max_tokens", "prefix_cache", "prefix_cache_mb", "activation_checkpointing"},
         "federation": {"deadline_s"},
         "run": {"threads"},
     }

@@ -148,10 +148,11 @@ def guarantee(config: RunConfig) -> str:
             "The data set is the table of docstrings after duplicates were dropped over all packages, "
             "which is a step for public demonstration data only."
         )
-    if config.model.dtype != "float32":
+    coarse = {config.model.dtype, config.training.autocast} - {"float32", "off"}
+    if coarse:
         parts.append(
-            f"Rounding in {config.model.dtype}, by which examples of one micro-batch move one another's "
-            "gradients, is not covered."
+            f"Rounding in {' and '.join(sorted(coarse))}, by which examples of one micro-batch move one "
+            "another's gradients, is not covered."
         )
     if config.evaluation.records and not config.evaluation.public:
         parts.append("Metrics are exact on held-out records: they are NOT PRIVATE and not covered.")

@@ -129,6 +129,17 @@ class TrainingSettings(Section):
     """Of the site's plain SGD on noised, clipped gradients."""
     max_tokens: Count = 2048
     """Padded tokens in a micro-batch: memory and speed, never the result."""
+    prefix_cache: Literal["auto", "memory", "disk", "off"] = "auto"
+    """Where to keep what enters the lowest trained block, so that a record's second visit skips the frozen
+    blocks below: `memory`; `disk`, a file without a name in the site's own folder, gone with the process;
+    `auto`, memory where records are likely to come again."""
+    prefix_cache_mb: Count = 4096
+    """Most of it to keep, over all sites of this process; what does not fit is computed each time."""
+    activation_checkpointing: bool = False
+    """Compute each trained block again in the backward pass: less memory, a third more arithmetic."""
+    autocast: Literal["off", "bfloat16"] = "off"
+    """Type of the matrix products; norms, sums and noise stay float32 or better. Coarser rounding is not
+    covered by the guarantee, which then says so."""
 
 
 class FederationSettings(Section):

@@ -29,6 +29,8 @@ from fedpeft.privacy.policy import Policy
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.shared import Shared, content_digest
 from fedpeft.site.site import Site
+from fedpeft.speed import make_execution
+from fedpeft.training.execution import PLAIN
 from fedpeft.training.local import StepProgress
 from fedpeft.training.probe import probe
 
@@ -77,6 +79,7 @@ class Workspace:
         config: of the run.
         out: the run's folder; ledgers of the sites are in ``out/ledger``.
         model: the frozen backbone, with ``adapter`` attached.
+        execution: speed and memory of the sites' gradients.
         lock: held by whoever has a vector loaded in the adapter.
         data: by site.
         provenance: public facts about the data, for the result.
@@ -127,8 +130,11 @@ class Workspace:
         self.lock = threading.Lock()
         self._progress = progress
         self._sites: dict[int, Site] = {}
+        self.execution = make_execution(
+            config, self.backbone, self.adapter.layout, self._private_folder, self.shared
+        )
         try:
-            probe(self.model, self.adapter, config.data.max_length)
+            probe(self.model, self.adapter, config.data.max_length, self.execution)
         except BaseException:
             self.adapter.detach()
             raise
@@ -144,6 +150,7 @@ class Workspace:
     def close(self) -> None:
         """Give the backbone its own modules back and close the ledgers."""
         self.adapter.detach()
+        self.execution = PLAIN  # what was kept goes with it, unless other runs share it
         for site in self._sites.values():
             site.ledger.close()
         self._sites.clear()
@@ -178,8 +185,7 @@ class Workspace:
     def _make_site(self, index: int) -> Site:
         name = self.config.sites[index].name
         policy = self._policy(name)
-        folder = self.out / LEDGER_FOLDER
-        folder.mkdir(mode=0o700, exist_ok=True)
+        folder = self._private_folder()
         return Site(
             self.data[name].units,
             policy,
@@ -189,6 +195,12 @@ class Workspace:
             new_randomness=self._randomness(name),
             progress=self._site_progress(name),
         )
+
+    def _private_folder(self) -> Path:
+        """Of the sites; nobody else may look into it."""
+        folder = self.out / LEDGER_FOLDER
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
 
     def _policy(self, name: str) -> Policy:
         """A simulated organization allows exactly what the run's configuration asks for."""

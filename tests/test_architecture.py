@@ -29,7 +29,8 @@ ORDER = (
     "types", "errors", "cache", "shared", "settings",
     "data", "backbone", "adapters", "privacy", "training", "evaluation", "site",
     "aggregation", "checkpoint", "federation",
-    "config", "dimensions", "plan", "folder", "workspace", "result", "run", "adapter_evaluation", "doctor",
+    "config", "dimensions", "plan", "folder", "speed", "workspace", "result", "run",
+    "adapter_evaluation", "doctor",
     "flower", "testing", "cli",
 )  # fmt: skip
 """The parts of the package; each may import those before it."""

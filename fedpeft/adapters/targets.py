@@ -40,7 +40,7 @@ def find_targets(model: nn.Module, settings: AdapterSettings) -> tuple[Target, .
     Raises:
         BackboneError: blocks that do not exist, names that match nothing, mixture experts.
     """
-    prefix, blocks = _blocks(model)
+    prefix, blocks = find_blocks(model)
     chosen = _chosen_blocks(settings, len(blocks))
     linears = [target for index in chosen for target in _linears(f"{prefix}.{index}", index, blocks[index])]
     if settings.modules == "all-linear":
@@ -58,6 +58,23 @@ def find_targets(model: nn.Module, settings: AdapterSettings) -> tuple[Target, .
     return tuple(t for t in linears if any(_matches(wanted, t.module) for wanted in wanted_names))
 
 
+def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    """The list of transformer blocks and its path: the one whose length the configuration states.
+
+    Raises:
+        BackboneError: there is none.
+    """
+    config = model.config
+    num_blocks = getattr(config, "num_hidden_layers", None)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == num_blocks:
+            return name, module
+    raise BackboneError(
+        f"model.backbone: {type(model).__name__} has no list of {num_blocks} blocks; "
+        "use a decoder-only transformer of the transformers library"
+    )
+
+
 def layout_of(targets: tuple[Target, ...], kind: AdapterKind, rank: int) -> Layout:
     """The flat vector of an adapter: one segment for each trained tensor of each target, no gaps."""
     segments: list[Segment] = []
@@ -70,19 +87,6 @@ def layout_of(targets: tuple[Target, ...], kind: AdapterKind, rank: int) -> Layo
             segments.append(segment)
             start = segment.stop
     return Layout(tuple(segments))
-
-
-def _blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """The list of transformer blocks: the one whose length the configuration states."""
-    config = model.config
-    num_blocks = getattr(config, "num_hidden_layers", None)
-    for name, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == num_blocks:
-            return name, module
-    raise BackboneError(
-        f"model.backbone: {type(model).__name__} has no list of {num_blocks} blocks; "
-        "use a decoder-only transformer of the transformers library"
-    )
 
 
 def _chosen_blocks(settings: AdapterSettings, num_blocks: int) -> list[int]:

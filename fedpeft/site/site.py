@@ -23,6 +23,7 @@ from fedpeft.privacy.ledger import Ledger
 from fedpeft.privacy.policy import Policy
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.site.payload import from_bytes, to_bytes
+from fedpeft.training.execution import Execution
 from fedpeft.training.local import LocalPlan, Progress, Units, local_update
 from fedpeft.types import (
     PROTOCOL_VERSION,
@@ -42,6 +43,7 @@ class Workbench(Protocol):
 
     model: nn.Module
     adapter: Adapter
+    execution: Execution
     lock: threading.Lock
     """Held by whoever has a vector loaded."""
 
@@ -128,6 +130,7 @@ class Site:
                 self._local_plan(request),
                 self._new_randomness(request.request_id),
                 self._progress,
+                self._workbench.execution,
             )
         if released.event != _charged_event(request, self.policy.unit):
             raise MechanismError("the mechanism's event is not the one that was charged; nothing is released")

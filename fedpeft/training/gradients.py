@@ -18,13 +18,22 @@ from fedpeft.adapters.sink import GradientSink
 from fedpeft.data.prompts import Example
 from fedpeft.errors import BackboneError, MechanismError
 from fedpeft.training.batches import Chunk, UnitBatch, to_tensors
+from fedpeft.training.execution import PLAIN, Execution
 from fedpeft.training.head import head_rows
+from fedpeft.training.prefix import feeding
 
 
-def example_losses(model: nn.Module, examples: Sequence[Example], device: torch.device) -> Tensor:
+def example_losses(
+    model: nn.Module, examples: Sequence[Example], device: torch.device, how: Execution = PLAIN
+) -> Tensor:
     """The loss of each example as ``(n,)``, in the precision of the logits, at least float32."""
     tensors = to_tensors(examples, device)
-    with head_rows(model, tensors.rows):
+    with (
+        how.autocasting(device),
+        feeding(how.prefix, examples, tensors.input_ids),
+        how.saving_memory(model),
+        head_rows(model, tensors.rows),
+    ):
         logits = model(input_ids=tensors.input_ids, use_cache=False).logits[0]
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     by_row = F.cross_entropy(logits, tensors.targets, reduction="none")
@@ -33,7 +42,9 @@ def example_losses(model: nn.Module, examples: Sequence[Example], device: torch.
     return by_row.new_zeros(len(examples)).index_add(0, owner, by_row)
 
 
-def unit_gradients(model: nn.Module, adapter: Adapter, batch: UnitBatch) -> list[Tensor]:
+def unit_gradients(
+    model: nn.Module, adapter: Adapter, batch: UnitBatch, how: Execution = PLAIN
+) -> list[Tensor]:
     """For each segment the ``(num_units, *shape)`` gradients, summed over a unit's examples.
 
     Raises:
@@ -44,7 +55,8 @@ def unit_gradients(model: nn.Module, adapter: Adapter, batch: UnitBatch) -> list
     totals: list[Tensor] | None = None
     for chunk in batch.chunks:
         with adapter.recording() as sink:
-            example_losses(model, chunk.examples, device).sum().backward()  # type: ignore[no-untyped-call]
+            losses = example_losses(model, chunk.examples, device, how)
+            losses.sum().backward()  # type: ignore[no-untyped-call]
         gradients = _by_unit(_taken(adapter, sink, len(chunk.examples)), chunk, batch.num_units)
         totals = gradients if totals is None else [a + b for a, b in zip(totals, gradients, strict=True)]
     if totals is None:

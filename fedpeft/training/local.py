@@ -20,6 +20,7 @@ from fedpeft.privacy.mechanism import PoissonGaussianSum, Released, combine
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.privacy.sampling import poisson_sample
 from fedpeft.training.batches import plan_batches
+from fedpeft.training.execution import PLAIN, Execution
 from fedpeft.training.gradients import unit_gradients
 from fedpeft.types import FloatVector
 
@@ -67,6 +68,7 @@ def local_update(
     plan: LocalPlan,
     randomness: Randomness,
     progress: Progress | None = None,
+    how: Execution = PLAIN,
 ) -> Released[FloatVector]:
     """Take ``plan.local_steps`` private steps from ``start``; release the difference they made.
 
@@ -78,6 +80,7 @@ def local_update(
         plan: of the steps; public.
         randomness: of this request alone.
         progress: called after every micro-batch.
+        how: speed and memory.
     """
     state = start.astype(np.float64)
     releases: list[Released[npt.NDArray[np.float64]]] = []
@@ -93,7 +96,7 @@ def local_update(
             unit=plan.unit,
         )
         chosen = [units[name] for name in poisson_sample(units, plan.sampling_rate, randomness, step)]
-        _add_all(model, adapter, mechanism, chosen, plan, step, progress)
+        _add_all(model, adapter, mechanism, chosen, plan, step, progress, how)
         released = mechanism.release(randomness.stream("noise", step))
         releases.append(released)
         state = state - plan.learning_rate * released.value
@@ -108,11 +111,12 @@ def _add_all(
     plan: LocalPlan,
     step: int,
     progress: Progress | None,
+    how: Execution,
 ) -> None:
     total = sum(example.ids.size for unit in chosen for example in unit)
     done = 0
     for batch in plan_batches(chosen, plan.max_tokens):
-        mechanism.add(unit_gradients(model, adapter, batch))
+        mechanism.add(unit_gradients(model, adapter, batch, how))
         done += batch.num_tokens
         if progress is not None:
             progress(StepProgress(step + 1, plan.local_steps, done, total))

@@ -9,6 +9,7 @@ gradients say (hooks on stale parameters would let epsilon grow while no weight 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -19,15 +20,19 @@ from fedpeft.adapters.adapter import Adapter
 from fedpeft.data.prompts import Example
 from fedpeft.errors import BackboneError
 from fedpeft.training.batches import Chunk, UnitBatch
+from fedpeft.training.execution import PLAIN, Execution
 from fedpeft.training.gradients import example_losses, unit_gradients
+from fedpeft.training.prefix import PrefixCache
+from fedpeft.training.state_store import StateStore
 from fedpeft.types import FloatVector
 
 _LENGTHS: Final = (12, 9, 12)
 _INFLUENCE: Final = 1e-4  # of an example's gradient, in float32
+_PROBE_BYTES: Final = 1 << 26
 _STEP: Final = 2e-3  # of the loss, so that rounding stays far below and curvature is not felt
 
 
-def probe(model: nn.Module, adapter: Adapter, max_length: int) -> None:
+def probe(model: nn.Module, adapter: Adapter, max_length: int, how: Execution = PLAIN) -> None:
     """Refuse a backbone or a choice of modules that cannot be trained privately.
 
     Leaves the zero vector loaded.
@@ -36,6 +41,7 @@ def probe(model: nn.Module, adapter: Adapter, max_length: int) -> None:
         model: with ``adapter`` attached.
         adapter: to be trained.
         max_length: tokens of the longest example that can come.
+        how: the run computes gradients; must give the same ones.
 
     Raises:
         BackboneError: with the segment or the reason.
@@ -52,6 +58,7 @@ def probe(model: nn.Module, adapter: Adapter, max_length: int) -> None:
         _check_same(adapter, gradients, _gradients(model, adapter, changed), (0, 2))
         _check_lengths(model, adapter, examples[0], _example(model, random, max_length))
         _check_step(model, adapter, examples, gradients, start)
+        _check_execution(model, adapter, examples, how)
     finally:
         adapter.load(adapter.zeros())
 
@@ -73,9 +80,11 @@ def _example(model: nn.Module, random: np.random.Generator, length: int) -> Exam
     return Example(random.integers(0, vocabulary, length).astype(np.int32), num_prompt=4, truncated=False)
 
 
-def _gradients(model: nn.Module, adapter: Adapter, examples: list[Example]) -> list[Tensor]:
+def _gradients(
+    model: nn.Module, adapter: Adapter, examples: list[Example], how: Execution = PLAIN
+) -> list[Tensor]:
     chunk = Chunk(tuple(examples), tuple(range(len(examples))))
-    return unit_gradients(model, adapter, UnitBatch((chunk,), len(examples)))
+    return unit_gradients(model, adapter, UnitBatch((chunk,), len(examples)), how)
 
 
 def _check_reach(adapter: Adapter, gradients: list[Tensor]) -> None:
@@ -111,6 +120,30 @@ def _check_same(
                     f"(moved by {moved:.2g} of {norm:.2g}); such a backbone has no per-example privacy: "
                     "use another, or a smaller data.max_length"
                 )
+
+
+def _check_execution(model: nn.Module, adapter: Adapter, examples: list[Example], how: Execution) -> None:
+    """The ways to save time and memory move nothing, the first time and when states are kept."""
+    if how.prefix is None and not how.checkpointing:
+        return
+    if how.prefix is not None:  # states of made-up tokens do not belong into the run's own
+        how = replace(how, prefix=PrefixCache(model, how.prefix.block, StateStore(_PROBE_BYTES)))
+    plain = _gradients(model, adapter, examples, Execution(autocast=how.autocast))
+    for _visit in range(2):
+        found = _gradients(model, adapter, examples, how)
+        for i in range(len(examples)):
+            if not _moved(plain, found, i) <= _tolerance(plain[0]):
+                raise BackboneError(
+                    "training.prefix_cache, training.activation_checkpointing: change the gradients of this "
+                    'backbone; set them to "off" and false'
+                )
+
+
+def _moved(before: list[Tensor], after: list[Tensor], i: int) -> float:
+    """How far example ``i``'s gradient moved, relative to its length."""
+    pairs = [(one[i].double(), other[i].double()) for one, other in zip(before, after, strict=True)]
+    moved = torch.stack([(one - other).norm() for one, other in pairs]).norm()
+    return float(moved / torch.stack([one.norm() for one, _ in pairs]).norm())
 
 
 def _check_step(

@@ -22,6 +22,7 @@ from fedpeft.site import site as site_module
 from fedpeft.site.payload import from_bytes, to_bytes
 from fedpeft.site.site import Site
 from fedpeft.testing import dummy_examples, tiny_backbone
+from fedpeft.training.execution import PLAIN
 from fedpeft.types import PrivateUpdate, RefusalCode, Schedule, TrainRequest
 
 MULTIPLIER, RATE, STEPS = 1.0, 0.5, 4
@@ -31,6 +32,7 @@ class Workbench:
     def __init__(self) -> None:
         self.model = tiny_backbone().model
         self.adapter = Adapter(self.model, AdapterSettings(rank=2, layers=[1], modules=["q_proj", "v_proj"]))
+        self.execution = PLAIN
         self.lock = threading.Lock()
 
 

@@ -14,7 +14,10 @@ from fedpeft.errors import BackboneError
 from fedpeft.settings import AdapterSettings
 from fedpeft.testing import TINY_KINDS, tiny_backbone
 from fedpeft.training import probe as probe_module
+from fedpeft.training.execution import Execution
+from fedpeft.training.prefix import PrefixCache
 from fedpeft.training.probe import probe
+from fedpeft.training.state_store import StateStore
 
 
 def adapter_for(kind: str = "llama", dtype: torch.dtype = torch.float32) -> Adapter:
@@ -113,3 +116,18 @@ def test_a_length_beyond_the_positions_is_refused() -> None:
     adapter = adapter_for("gpt2")
     with pytest.raises(BackboneError, match=r"data\.max_length: 513 is above the 512 positions"):
         probe(adapter.model, adapter, 513)
+
+
+def test_states_that_are_not_the_backbones_own_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = Adapter(tiny_backbone(num_blocks=3).model, AdapterSettings(rank=2, layers=[-1]))
+    how = Execution(prefix=PrefixCache(adapter.model, 2, StateStore(1 << 20)))
+    probe(adapter.model, adapter, 64, how)
+    get = StateStore.get
+
+    def stale(self: StateStore, key: bytes) -> torch.Tensor | None:
+        kept = get(self, key)
+        return None if kept is None else 1.01 * kept + 0.01
+
+    monkeypatch.setattr(StateStore, "get", stale)
+    with pytest.raises(BackboneError, match=r"training\.prefix_cache"):
+        probe(adapter.model, adapter, 64, how)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the keys about speed and memory to how gradients are computed; from public figures alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from fedpeft.backbone.base import Backbone
+from fedpeft.config import RunConfig
+from fedpeft.shared import Shared
+from fedpeft.training.execution import Execution
+from fedpeft.training.prefix import PrefixCache
+from fedpeft.training.state_store import StateStore
+from fedpeft.types import Layout
+
+_WORTH_KEEPING: Final = 0.1  # share of visits that are not a record's first; keeping costs little else
+_MEGABYTE: Final = 1 << 20
+
+
+def make_execution(
+    config: RunConfig, backbone: Backbone, layout: Layout, private_folder: Callable[[], Path], shared: Shared
+) -> Execution:
+    """How the run's gradients are computed.
+
+    Args:
+        config: of the run.
+        backbone: frozen.
+        layout: of what is trained.
+        private_folder: where a file of private states may be, asked for only when there is one.
+        shared: with other runs of this process; states are.
+    """
+    training = config.training
+    return Execution(
+        autocast=None if training.autocast == "off" else getattr(torch, training.autocast),
+        checkpointing=training.activation_checkpointing,
+        prefix=_prefix(config, backbone, layout, private_folder, shared),
+    )
+
+
+def _prefix(
+    config: RunConfig, backbone: Backbone, layout: Layout, private_folder: Callable[[], Path], shared: Shared
+) -> PrefixCache | None:
+    where = config.training.prefix_cache
+    lowest = min(segment.block for segment in layout.segments)
+    if where == "off" or lowest < 1 or (where == "auto" and share_of_repeats(config) < _WORTH_KEEPING):
+        return None
+    limit = config.training.prefix_cache_mb * _MEGABYTE
+    arithmetic = (config.model.dtype, config.training.autocast, str(backbone.device))
+    store = shared.once(
+        "states",
+        (backbone.digest, lowest, arithmetic, where, limit),
+        lambda: StateStore(limit, private_folder if where == "disk" else None),
+    )
+    return PrefixCache(backbone.model, lowest, store)
+
+
+def share_of_repeats(config: RunConfig) -> float:
+    """Of a run's visits to units, the expected share that is not a unit's first."""
+    rate = config.training.sampling_rate
+    steps = config.federation.rounds * config.training.local_steps
+    return 1 - (1 - (1 - rate) ** steps) / (rate * steps)

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How gradients are computed - speed and memory - as opposed to what is computed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from fedpeft.adapters.targets import find_blocks
+from fedpeft.training.prefix import PrefixCache
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """None of it moves a gradient by more than rounding; ``autocast`` rounds as coarsely as its type.
+
+    Attributes:
+        autocast: type of the products; losses, norms, sums and noise are float32 or better all the same.
+        checkpointing: keep only what enters each trained block and compute the block again in the backward
+            pass: a third more arithmetic for a fraction of the memory.
+        prefix: states of the frozen blocks below the lowest trained one.
+    """
+
+    autocast: torch.dtype | None = None
+    checkpointing: bool = False
+    prefix: PrefixCache | None = None
+
+    def autocasting(self, device: torch.device) -> torch.autocast:
+        """The context of a forward pass."""
+        return torch.autocast(device.type, dtype=self.autocast, enabled=self.autocast is not None)
+
+    @contextmanager
+    def saving_memory(self, model: nn.Module) -> Iterator[None]:
+        """Within the context, blocks forget what they computed and do it again in the backward pass."""
+        if not self.checkpointing:
+            yield
+            return
+        blocks = list(find_blocks(model)[1])
+        try:
+            for block in blocks:
+                block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
+            yield
+        finally:
+            for block in blocks:
+                del block.forward
+
+
+PLAIN: Final = Execution()

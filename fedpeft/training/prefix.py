@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The frozen prefix: what enters the lowest trained block never changes, so it is computed once a record.
+
+The blocks below are replaced by modules that pass the kept states on, so that everything else of the
+backbone's own forward pass - masks, positions, soft-caps - happens as before, whatever the architecture.
+Kept states are private: they stay in this process's memory, or in a file without a name that the operating
+system removes with the process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fedpeft.adapters.targets import find_blocks
+from fedpeft.data.prompts import Example
+from fedpeft.training.state_store import StateStore
+
+
+class PrefixCache:
+    """States at the entrance of one block, kept as they are first needed.
+
+    It belongs to one frozen backbone, one block and one arithmetic; adapters below ``block`` would make it
+    stale.
+    """
+
+    def __init__(self, model: nn.Module, block: int, store: StateStore) -> None:
+        """Prepare; computes nothing.
+
+        Args:
+            model: the frozen backbone, an adapter attached or not.
+            block: index of the lowest trained block, at least 1.
+            store: where states are kept; what does not fit is computed each time.
+
+        Raises:
+            ValueError: block 0, below which there is nothing to keep.
+        """
+        if block < 1:
+            raise ValueError(f"block: {block}, must be at least 1: nothing lies below block 0")
+        self.block = block
+        self._model = model
+        self._store = store
+        self._gives_tuple = False
+
+    @property
+    def num_kept(self) -> int:
+        """Examples whose states are kept."""
+        return len(self._store)
+
+    @contextmanager
+    def feeding(self, examples: Sequence[Example], input_ids: Tensor) -> Iterator[None]:
+        """Within the context a forward pass on ``input_ids`` begins at the block, with the kept states.
+
+        Args:
+            examples: the rows of ``input_ids``, in order.
+            input_ids: ``(n, T)``, padded on the right.
+        """
+        states = self._states(examples, input_ids)
+        _, blocks = find_blocks(self._model)
+        below = list(blocks[: self.block])
+        try:
+            for index, original in enumerate(below):
+                blocks[index] = _Passing(original, states, self._gives_tuple)
+            yield
+        finally:
+            for index, original in enumerate(below):
+                blocks[index] = original
+
+    def _states(self, examples: Sequence[Example], input_ids: Tensor) -> Tensor:
+        """``(n, T, hidden)``; zero on padding, which no real token sees."""
+        keys = [_key(example) for example in examples]
+        kept = [self._store.get(key) for key in keys]
+        missing = [i for i, state in enumerate(kept) if state is None]
+        fresh = self._compute(input_ids[missing]) if missing else None
+        if fresh is not None:
+            for row, i in enumerate(missing):
+                self._store.put(keys[i], fresh[row, : examples[i].ids.size])
+        if fresh is not None and len(missing) == len(examples):
+            return fresh
+        like = fresh if fresh is not None else next(state for state in kept if state is not None)
+        on_host = torch.zeros(
+            (*input_ids.shape, like.shape[-1]), dtype=like.dtype, pin_memory=input_ids.is_cuda
+        )
+        for i, state in enumerate(kept):
+            if state is not None:
+                on_host[i, : state.shape[0]] = state
+        states = on_host.to(input_ids.device, non_blocking=True)
+        if fresh is not None:
+            states[missing] = fresh
+        return states
+
+    @torch.no_grad()
+    def _compute(self, input_ids: Tensor) -> Tensor:
+        _, blocks = find_blocks(self._model)
+        first = blocks[0].register_forward_hook(self._see_kind)
+        entrance = blocks[self.block].register_forward_pre_hook(_stop, with_kwargs=True)
+        try:
+            self._model(input_ids=input_ids, use_cache=False)
+        except _EntranceReached as reached:
+            return reached.states
+        finally:
+            first.remove()
+            entrance.remove()
+        raise RuntimeError(f"block {self.block} was never entered")
+
+    def _see_kind(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        self._gives_tuple = isinstance(output, tuple)
+
+
+class _EntranceReached(Exception):  # noqa: N818 - no error: it ends a pass early
+    """The states that would have entered the block."""
+
+    def __init__(self, states: Tensor) -> None:
+        super().__init__()
+        self.states = states
+
+
+def _stop(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+    raise _EntranceReached(inputs[0] if inputs else named["hidden_states"])
+
+
+class _Passing(nn.Module):
+    """Stands for a block whose output is not needed; anything else is asked of the block itself."""
+
+    def __init__(self, original: nn.Module, states: Tensor, gives_tuple: bool) -> None:
+        super().__init__()
+        object.__setattr__(self, "_original", original)  # not a submodule: hooks and names stay as they are
+        object.__setattr__(self, "_output", (states,) if gives_tuple else states)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_original"), name)
+
+    def forward(self, *_inputs: Any, **_named: Any) -> Any:
+        return object.__getattribute__(self, "_output")
+
+
+def _key(example: Example) -> bytes:
+    return hashlib.blake2b(example.ids.tobytes(), digest_size=16).digest()
+
+
+def feeding(cache: PrefixCache | None, examples: Sequence[Example], input_ids: Tensor) -> Any:
+    """``cache.feeding``, or a context in which nothing happens."""
+    return nullcontext() if cache is None else cache.feeding(examples, input_ids)
