@@ -114,6 +114,9 @@ class PrivacySettings(Section):
     """Scale C of the whole vector before clipping."""
     allocation: Text = "uniform"
     """How noise is shared among segments."""
+    arithmetic: Text = "float"
+    """`float`: float64 sums with continuous noise. `grid`: integers with discrete Gaussian noise, which
+    leaves nothing to attacks on floating point."""
     crash_reserve: Annotated[int, Field(ge=0)] = 0
     """Rounds of budget kept for charges that a crash makes uncertain."""
 

@@ -193,6 +193,7 @@ class Workspace:
             self,
             max_tokens=self.config.training.max_tokens,
             new_randomness=self._randomness(name),
+            arithmetic=self.config.privacy.arithmetic,
             progress=self._site_progress(name),
         )
 

@@ -24,8 +24,9 @@ import numpy.typing as npt
 from torch import Tensor
 
 from fedpeft.errors import MechanismError
-from fedpeft.privacy.clipping import SENSITIVITY, clip_factors, is_scale
-from fedpeft.privacy.noise import standard_normal
+from fedpeft.privacy.arithmetic.base import Arithmetic
+from fedpeft.privacy.arithmetic.base import find as find_arithmetic
+from fedpeft.privacy.clipping import clip_factors, is_scale
 from fedpeft.privacy.randomness import KeyedStream
 from fedpeft.types import Layout, PrivacyEvent
 
@@ -71,6 +72,7 @@ class PoissonGaussianSum:
         sampling_rate: float,
         expected_batch: float,
         unit: str,
+        arithmetic: str = "float",
     ) -> None:
         """Fix everything the release depends on before any private number is seen.
 
@@ -82,6 +84,7 @@ class PoissonGaussianSum:
             sampling_rate: probability with which each unit was sampled.
             expected_batch: public divisor, sampling rate times *declared* units.
             unit: name of the privacy unit, for the event.
+            arithmetic: in which numbers to sum and to noise; a file of ``privacy/arithmetic``.
 
         Raises:
             MechanismError: a number out of its range, or too few scales.
@@ -99,11 +102,10 @@ class PoissonGaussianSum:
         self._layout = layout
         self._scales = tuple(float(b) for b in scales)
         self._clipping = clipping
-        self._noise_stddev = float(noise_multiplier) * SENSITIVITY
         self._sampling_rate = sampling_rate
         self._expected_batch = expected_batch
         self._unit = unit
-        self._sum: npt.NDArray[np.float64] | None = np.zeros(layout.size)
+        self._sum: Arithmetic | None = find_arithmetic(arithmetic, layout.size, noise_multiplier)
 
     def add(self, unit_gradients: Sequence[Tensor]) -> None:
         """Clip and add whole units.
@@ -124,7 +126,7 @@ class PoissonGaussianSum:
             rows = gradient.flatten(1)
             if any_dropped:  # zero times NaN is NaN: mask before the sum
                 rows = rows.masked_fill(dropped[:, None], 0.0)
-            total[segment.slice] += ((factors / scale) @ rows.double()).cpu().numpy()
+            total.add(segment.slice, factors / scale, rows)
 
     def release(self, stream: KeyedStream) -> Released[npt.NDArray[np.float64]]:
         """Add the noise and divide: the ``(d,)`` estimate of the mean clipped gradient, and its event.
@@ -134,19 +136,19 @@ class PoissonGaussianSum:
         """
         total = self._open()
         self._sum = None
-        noised = total + self._noise_stddev * standard_normal(stream, total.size)
+        noised = total.noised(stream)
         for segment, scale in zip(self._layout.segments, self._scales, strict=True):
             noised[segment.slice] *= scale
         event = PrivacyEvent(
             kind="poisson-gaussian",
-            noise_multiplier=self._noise_stddev / SENSITIVITY,
+            noise_multiplier=total.noise_multiplier,
             sampling_rate=self._sampling_rate,
             steps=1,
             unit=self._unit,
         )
         return Released(noised / self._expected_batch, event)
 
-    def _open(self) -> npt.NDArray[np.float64]:
+    def _open(self) -> Arithmetic:
         if self._sum is None:
             raise MechanismError("this release was made already; every step needs a mechanism of its own")
         return self._sum

@@ -60,6 +60,7 @@ class Site:
         *,
         max_tokens: int,
         new_randomness: Callable[[str], Randomness],
+        arithmetic: str = "float",
         progress: Progress | None = None,
     ) -> None:
         """Bring together what the organization owns.
@@ -71,6 +72,7 @@ class Site:
             workbench: shared with the other sites of a simulation.
             max_tokens: padded tokens in a micro-batch.
             new_randomness: a fresh source for a request id.
+            arithmetic: the organization's own choice; a file of ``privacy/arithmetic``.
             progress: the site's own terminal.
         """
         self.policy = policy
@@ -79,6 +81,7 @@ class Site:
         self._workbench = workbench
         self._max_tokens = max_tokens
         self._new_randomness = new_randomness
+        self._arithmetic = arithmetic
         self._progress = progress
 
     def facts(self) -> SiteFacts:
@@ -155,6 +158,7 @@ class Site:
             expected_batch=request.sampling_rate * self.policy.declared_units,
             unit=self.policy.unit,
             max_tokens=self._max_tokens,
+            arithmetic=self._arithmetic,
         )
 
 

@@ -33,6 +33,7 @@ class LocalPlan:
         scales: ``(S,)`` b_s of each segment.
         expected_batch: sampling rate times declared units.
         max_tokens: padded tokens in a micro-batch; speed and memory only.
+        arithmetic: in which numbers the steps are summed and noised.
     """
 
     local_steps: int
@@ -44,6 +45,7 @@ class LocalPlan:
     expected_batch: float
     unit: str
     max_tokens: int
+    arithmetic: str = "float"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ def local_update(
             sampling_rate=plan.sampling_rate,
             expected_batch=plan.expected_batch,
             unit=plan.unit,
+            arithmetic=plan.arithmetic,
         )
         chosen = [units[name] for name in poisson_sample(units, plan.sampling_rate, randomness, step)]
         _add_all(model, adapter, mechanism, chosen, plan, step, progress, how)

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from fedpeft.errors import MechanismError
-from fedpeft.privacy import mechanism as mechanism_module
+from fedpeft.privacy.arithmetic import float as float_module
+from fedpeft.privacy.arithmetic import grid as grid_module
 from fedpeft.privacy.clipping import ROUNDING_SLACK, clip_factors
 from fedpeft.privacy.mechanism import PoissonGaussianSum, combine
 from fedpeft.privacy.randomness import Randomness
@@ -29,12 +30,21 @@ def layout(shapes: Sequence[tuple[int, ...]] = SHAPES) -> Layout:
     return Layout(tuple(segments))
 
 
+ARGUMENTS: dict[str, object] = {
+    "scales": SCALES, "noise_multiplier": 1.5, "sampling_rate": 0.1, "expected_batch": 10.0, "unit": "record",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True, params=("float", "grid"))
+def arithmetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test of this file holds for both."""
+    monkeypatch.setitem(ARGUMENTS, "arithmetic", request.param)
+    return str(request.param)
+
+
 def step(clipping: str = "automatic", **changes: object) -> PoissonGaussianSum:
-    arguments: dict[str, object] = {
-        "scales": SCALES, "clipping": clipping, "noise_multiplier": 1.5, "sampling_rate": 0.1,
-        "expected_batch": 10.0, "unit": "record",
-    }  # fmt: skip
-    return PoissonGaussianSum(layout(), **(arguments | changes))
+    arguments = {**ARGUMENTS, "clipping": clipping, **changes}
+    return PoissonGaussianSum(arguments.pop("layout", layout()), **arguments)
 
 
 def gradients(
@@ -46,11 +56,13 @@ def gradients(
 
 def scaled_sum(mechanism: PoissonGaussianSum) -> np.ndarray:
     """The sum before noise, in the space where its sensitivity is 1."""
-    return mechanism._open().copy()
+    arithmetic = mechanism._open()
+    return arithmetic._sum / getattr(arithmetic, "_steps", 1)
 
 
 def noiseless(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mechanism_module, "standard_normal", lambda _stream, count: np.zeros(count))
+    monkeypatch.setattr(float_module, "standard_normal", lambda _stream, count: np.zeros(count))
+    monkeypatch.setattr(grid_module, "discrete_gaussian", lambda _stream, n: np.zeros(n, dtype=np.int64))
 
 
 @pytest.mark.parametrize("clipping", RULES)
@@ -138,24 +150,27 @@ def test_an_empty_batch_releases_noise() -> None:
     assert released.event.steps == 1
 
 
-def _ratio(mechanism: PoissonGaussianSum, stream_name: str) -> np.ndarray:
+def _ratio(stream_name: str) -> np.ndarray:
     """Standard deviation of each segment's release over sigma b_s / expected batch, 10^6 draws each."""
     big = Layout(tuple(Segment(f"s{i}", i, "m", (10**6,), i * 10**6) for i in range(len(SCALES))))
-    mechanism._layout, mechanism._sum = big, np.zeros(big.size)
+    mechanism = step(layout=big)
     value = mechanism.release(Randomness.seeded(7).stream(stream_name)).value
     measured = np.array([value[s.slice].std() for s in big.segments])
     return measured / (1.5 * np.array(SCALES) / 10.0)
 
 
 def test_noise_has_the_standard_deviation_the_event_states() -> None:
-    assert np.all(np.abs(_ratio(step(), "a") - 1) < 0.005)
+    assert np.all(np.abs(_ratio("a") - 1) < 0.005)
 
 
 @pytest.mark.parametrize("factor", [2 / 3, 0.95, 3 / 2])
 def test_other_noise_would_be_noticed(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
-    original = mechanism_module.standard_normal
-    monkeypatch.setattr(mechanism_module, "standard_normal", lambda s, n: factor * original(s, n))
-    assert np.all(np.abs(_ratio(step(), "a") - 1) > 0.04)
+    normal, discrete = float_module.standard_normal, grid_module.discrete_gaussian
+    monkeypatch.setattr(float_module, "standard_normal", lambda s, n: factor * normal(s, n))
+    monkeypatch.setattr(
+        grid_module, "discrete_gaussian", lambda s, n: np.rint(factor * discrete(s, n)).astype(np.int64)
+    )
+    assert np.all(np.abs(_ratio("a") - 1) > 0.04)
 
 
 def test_every_coordinate_is_noised() -> None:
