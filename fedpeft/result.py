@@ -122,8 +122,7 @@ def scores_from_json(data: JsonDict, ids: Sequence[str], folder: Path) -> Scores
         RunDirectoryError: the checkpoint in ``folder`` lacks them, or is about other records.
     """
     try:
-        arrays: dict[str, Any] = {name: np.array(data[name], dtype=t) for name, t in _SCORE_TYPES.items()}
-        same = data["ids"] == _hash_of(ids)
+        arrays, same = _arrays(data), data["ids"] == _hash_of(ids)
     except KeyError as error:
         raise RunDirectoryError(
             f"{folder}: the checkpoint lacks {error} of the evaluation; start a new run"
@@ -133,6 +132,16 @@ def scores_from_json(data: JsonDict, ids: Sequence[str], folder: Path) -> Scores
             f"{folder}: the records to evaluate are not those of the run's beginning; restore the data"
         )
     return Scores(ids=tuple(ids), **arrays)
+
+
+def anonymous_scores(data: JsonDict) -> Scores:
+    """What ``scores_to_json`` made, where the ids are not at hand: places in their hash stand for them."""
+    arrays = _arrays(data)
+    return Scores(ids=tuple(f"{data['ids']} {i}" for i in range(len(arrays["num_tokens"]))), **arrays)
+
+
+def _arrays(data: JsonDict) -> dict[str, Any]:
+    return {name: np.array(data[name], dtype=kind) for name, kind in _SCORE_TYPES.items()}
 
 
 def save_scores(folder: Path, before: Scores | None, after: Scores | None) -> None:

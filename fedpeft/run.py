@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Protocol
@@ -16,7 +16,6 @@ from fedpeft.aggregation.base import find as find_aggregator
 from fedpeft.aggregation.server_optimizer import make_server_optimizer
 from fedpeft.checkpoint import Checkpoint
 from fedpeft.config import RunConfig
-from fedpeft.data.records import Record
 from fedpeft.evaluation import Scores, evaluate, summarize
 from fedpeft.federation import CHECKPOINT_FOLDER, Outcome, RoundPlan, run_rounds
 from fedpeft.folder import new_run_id
@@ -85,21 +84,20 @@ def conduct(
         FedpeftError: the run cannot go on; what is complete is in the checkpoint.
     """
     reporter, watch = reporter or Silence(), watch or Stopwatch()
-    records = workspace.records
     since = monotonic()
     if checkpoint is None:
-        before = _evaluate_untouched(workspace, reporter)
+        before = untouched_scores(workspace, reporter)
         metrics = {} if before is None else {"scores": scores_to_json(before), "summary": summarize(before)}
         checkpoint = Checkpoint.fresh(new_run_id(workspace.config), workspace.adapter.zeros(), metrics)
     else:
         scores = checkpoint.metrics_before.get("scores")
-        ids = [record.id for record in records]
+        ids = [record.id for record in workspace.records]
         before = scores_from_json(scores, ids, workspace.out) if scores else None
     since = watch.lap("evaluate", since)
     outcome = _rounds(workspace, plan, transport, checkpoint, reporter)
     since = watch.lap("rounds", since)
     state = outcome.state.adapter
-    after = _evaluate(workspace, state, records, "after", reporter)
+    after = evaluate_state(workspace, state, "after", reporter)
     since = watch.lap("evaluate", since)
     save_scores(workspace.out / CHECKPOINT_FOLDER, before, after)
     workspace.adapter.load(state)
@@ -153,25 +151,25 @@ def untouched_facts(workspace: Workspace) -> object:
     return (config.model, workspace.backbone.digest, config.data, content_digest(workspace.records))
 
 
-def _evaluate_untouched(workspace: Workspace, reporter: Reporter) -> Scores | None:
+def untouched_scores(workspace: Workspace, reporter: Reporter) -> Scores | None:
+    """Of the records to evaluate before the first round, made once for all runs that share them."""
     return workspace.shared.once(
         UNTOUCHED,
         untouched_facts(workspace),
-        lambda: _evaluate(workspace, workspace.adapter.zeros(), workspace.records, "before", reporter),
+        lambda: evaluate_state(workspace, workspace.adapter.zeros(), "before", reporter),
     )
 
 
-def _evaluate(
-    workspace: Workspace, state: FloatVector, records: Sequence[Record], label: str, reporter: Reporter
-) -> Scores | None:
-    if not records:
+def evaluate_state(workspace: Workspace, state: FloatVector, label: str, reporter: Reporter) -> Scores | None:
+    """The scores of the records to evaluate under an adapter's state; ``None`` if there are no records."""
+    if not workspace.records:
         return None
     with workspace.lock:
         workspace.adapter.load(state)
         return evaluate(
             workspace.model,
             workspace.prompter,
-            records,
+            workspace.records,
             device=workspace.backbone.device,
             progress=lambda done, total: reporter.evaluating(label, done, total),
         )

@@ -31,7 +31,7 @@ ORDER = (
     "aggregation", "checkpoint", "federation",
     "config", "dimensions", "plan", "folder", "speed", "workspace", "result", "run",
     "adapter_evaluation", "doctor",
-    "flower", "testing", "cli",
+    "flower", "baselines", "testing", "cli",
 )  # fmt: skip
 """The parts of the package; each may import those before it."""
 

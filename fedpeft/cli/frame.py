@@ -90,6 +90,16 @@ def run_file(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("path", metavar="RUN.toml", type=click.Path())(add_set(function))
 
 
+def with_baselines(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The switch ``--baselines``."""
+    return click.option(
+        "--baselines",
+        is_flag=True,
+        help="Then train, NOT PRIVATE, what the run is to be compared with: each site alone, pooled and "
+        "federated without privacy.",
+    )(function)
+
+
 def _print(answer: Answer, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(answer.data, indent=2, ensure_ascii=False, allow_nan=False))

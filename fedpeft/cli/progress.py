@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from fedpeft.cli.frame import Answer
+from fedpeft.config import RunConfig
+from fedpeft.shared import Shared
 from fedpeft.training.local import StepProgress
 from fedpeft.types import JsonDict
 
@@ -61,6 +64,10 @@ class TerminalProgress:
             f"epsilon spent {epsilon_spent:.3f}, {record['seconds']['train']:.1f} s"
         )
 
+    def baseline(self, name: str, done: int, total: int) -> None:
+        """Rounds or records of a baseline."""
+        self._draw(f"NOT PRIVATE: {name}", done, total)
+
     def _draw(self, label: str, done: int, total: int) -> None:
         if self._line is None:
             self._line = self._progress.add_task(label, total=total)
@@ -92,6 +99,50 @@ def closing_table(result: JsonDict, folder: Path) -> Group:
     ]
     title = f"{folder}: {result['stopped_because']} after {result['rounds_completed']} rounds"
     return Group(figures_table(result["metrics"], title), *lines)
+
+
+def beside_run(
+    config: RunConfig,
+    folder: Path,
+    result: JsonDict,
+    progress: TerminalProgress,
+    shared: Shared | None = None,
+) -> JsonDict | None:
+    """Train the baselines of a run, unless it was interrupted and will be gone on with."""
+    from fedpeft.baselines import run_baselines
+
+    if result["stopped_because"] == "interrupted":
+        return None
+    return run_baselines(config, folder, progress, shared=shared)
+
+
+def closing(result: JsonDict, folder: Path, beside: JsonDict | None) -> Answer:
+    """What a run has to say; baselines stand apart, under their own heading."""
+    table: RenderableType = closing_table(result, folder)
+    if beside is None:
+        return Answer(result, table, exit_code(result))
+    text = Group(table, "", baselines_table(beside))
+    return Answer({**result, "not_private_baselines": beside}, text, exit_code(result))
+
+
+def baselines_table(beside: JsonDict) -> Group:
+    """The content of ``baselines.json``."""
+    table = Table(title=f"NOT PRIVATE - baselines beside the run (guarantee {beside['guarantee']})")
+    names = list(beside["run"])
+    table.add_column("trained on the same settings")
+    for name in names:
+        table.add_column(f"{name.replace('_', ' ')}\nthe run's difference", justify="right")
+    table.add_row("the run", *(_figure(name, beside["run"][name]) for name in names))
+    for label, entry in beside["baselines"].items():
+        if "failed" in entry:
+            table.add_row(f"{label}: {entry['failed']}")
+            continue
+        figures = (
+            f"{_figure(name, entry['metrics'][name])}\n{_figure(name, entry['run_minus_baseline'][name])}"
+            for name in names
+        )
+        table.add_row(label, *figures)
+    return Group(table, beside["watermark"])
 
 
 def exit_code(result: JsonDict) -> int:

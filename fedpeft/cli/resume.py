@@ -13,11 +13,18 @@ from fedpeft.cli.frame import Answer
 
 @frame.command("resume", example="resume runs/first")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-def command(folder: Path) -> Answer:
+@frame.with_baselines
+def command(folder: Path, baselines: bool) -> Answer:
     """Go on from the last complete round of the run in DIR; budget that is spent stays spent."""
-    from fedpeft.cli.progress import closing_table, exit_code, showing_progress
-    from fedpeft.flower.simulation import resume
+    from fedpeft.baselines import check_baselines
+    from fedpeft.cli.progress import beside_run, closing, showing_progress
+    from fedpeft.flower.simulation import finished, resume
+    from fedpeft.folder import open_run
 
+    config, _ = open_run(folder)
+    if baselines:
+        check_baselines(config)
     with showing_progress() as progress:
-        result = resume(folder, progress)
-    return Answer(result, closing_table(result, folder), exit_code(result))
+        result = (finished(folder) if baselines else None) or resume(folder, progress)
+        beside = beside_run(config, folder, result, progress) if baselines else None
+    return closing(result, folder, beside)

@@ -19,14 +19,21 @@ from fedpeft.cli.frame import Answer
     metavar="DIR",
     help="Where the run's files go; default: runs/NAME of RUN.toml.",
 )
-def command(path: str, overrides: tuple[str, ...], out: Path | None) -> Answer:
+@frame.with_baselines
+def command(path: str, overrides: tuple[str, ...], out: Path | None, baselines: bool) -> Answer:
     """Train over all organizations of RUN.toml, in this process, and leave adapter, ledgers and figures."""
-    from fedpeft.cli.progress import closing_table, exit_code, showing_progress
+    from fedpeft.baselines import check_baselines
+    from fedpeft.cli.progress import beside_run, closing, showing_progress
     from fedpeft.config import load_config
     from fedpeft.flower.simulation import simulate
+    from fedpeft.shared import Shared
 
     config = load_config(path, overrides, files_must_exist=True)
     folder = out or Path("runs") / Path(path).stem
+    if baselines:
+        check_baselines(config)
+    shared = Shared()
     with showing_progress() as progress:
-        result = simulate(config, folder, progress)
-    return Answer(result, closing_table(result, folder), exit_code(result))
+        result = simulate(config, folder, progress, shared=shared)
+        beside = beside_run(config, folder, result, progress, shared) if baselines else None
+    return closing(result, folder, beside)

@@ -23,7 +23,7 @@ from fedpeft.evaluation.selection import Encoder, Question, ask
 Floats = npt.NDArray[np.float64]
 Figure = dict[str, float | None]
 
-_SEED = 20240229
+SEED = 20240229
 _NUM_RESAMPLES = 4000
 _RESAMPLES_AT_ONCE = 500
 _LEVELS = (0.025, 0.975)
@@ -92,7 +92,7 @@ def summarize(scores: Scores) -> dict[str, Figure]:
         record could be ranked, a likelihood was zero, or fewer than two records are no ground for an
         interval.
     """
-    return {name: _figure([scores], statistic) for name, statistic in _STATISTICS.items()}
+    return {name: _figure([scores], statistic) for name, statistic in STATISTICS.items()}
 
 
 def compare(before: Scores, after: Scores) -> dict[str, Figure]:
@@ -103,7 +103,7 @@ def compare(before: Scores, after: Scores) -> dict[str, Figure]:
     """
     if before.ids != after.ids:
         raise ValueError("before and after must be about the same records in the same order")
-    return {name: _figure([before, after], statistic) for name, statistic in _STATISTICS.items()}
+    return {name: _figure([before, after], statistic) for name, statistic in STATISTICS.items()}
 
 
 def _is_first(question: Question, found: Answer) -> bool:
@@ -130,44 +130,50 @@ def _perplexity(scores: Scores, weights: Floats) -> Floats:
     return np.where(weights @ ~is_finite > 0, np.inf, perplexity)
 
 
-_Statistic = Callable[[Scores, Floats], Floats]
-_STATISTICS: dict[str, _Statistic] = {
+Statistic = Callable[[Scores, Floats], Floats]
+STATISTICS: dict[str, Statistic] = {
     "ranking_accuracy": _ranking_accuracy,
     "token_accuracy": _token_accuracy,
     "perplexity": _perplexity,
 }
+"""Each figure as a function of scores and of ``(resamples, n)`` weights of the records."""
 
 
-def _figure(scores: Sequence[Scores], statistic: _Statistic) -> Figure:
+def _figure(scores: Sequence[Scores], statistic: Statistic) -> Figure:
     """Value and interval of a statistic, or of the difference between the second and the first."""
     num_records = len(scores[0].ids)
     with np.errstate(all="ignore"):  # 0 / 0, infinity - infinity and overflow have their place below
         value = _difference(scores, statistic, np.ones((1, num_records)))
-        resampled = [_difference(scores, statistic, weights) for weights in _resamples(num_records)]
+        resampled = [_difference(scores, statistic, weights) for weights in resamples(num_records)]
+    return {"value": finite(value[0]), **interval(resampled, num_records)}
+
+
+def interval(resampled: Sequence[Floats], num_records: int) -> Figure:
+    """``low`` and ``high`` of what was resampled; what is not a number is left out."""
     drawn = np.concatenate([*resampled, np.empty(0)])
     drawn = drawn[~np.isnan(drawn)]
-    low: float | None = None
-    high: float | None = None
-    if num_records > 1 and drawn.size:
-        low = _finite(np.quantile(drawn, _LEVELS[0], method="lower"))
-        high = _finite(np.quantile(drawn, _LEVELS[1], method="higher"))
-    return {"value": _finite(value[0]), "low": low, "high": high}
+    if num_records < 2 or not drawn.size:
+        return {"low": None, "high": None}
+    low = np.quantile(drawn, _LEVELS[0], method="lower")
+    high = np.quantile(drawn, _LEVELS[1], method="higher")
+    return {"low": finite(low), "high": finite(high)}
 
 
-def _difference(scores: Sequence[Scores], statistic: _Statistic, weights: Floats) -> Floats:
+def _difference(scores: Sequence[Scores], statistic: Statistic, weights: Floats) -> Floats:
     first, *rest = [statistic(some, weights) for some in scores]
     return rest[0] - first if rest else first
 
 
-def _resamples(num_records: int) -> Iterator[Floats]:
+def resamples(num_records: int) -> Iterator[Floats]:
     """How often each record is drawn in each resample: arrays of shape ``(resamples, num_records)``."""
     if not num_records:
         return
-    generator = np.random.default_rng(_SEED)
+    generator = np.random.default_rng(SEED)
     shares = np.full(num_records, 1 / num_records)
     for _ in range(_NUM_RESAMPLES // _RESAMPLES_AT_ONCE):
         yield generator.multinomial(num_records, shares, size=_RESAMPLES_AT_ONCE).astype(np.float64)
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """The number, or ``None`` for what is not finite."""
     return float(value) if np.isfinite(value) else None

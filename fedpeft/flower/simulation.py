@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Protocol
 
@@ -76,13 +77,27 @@ def resume(out: Path, observer: Observer | None = None) -> JsonDict:
     """
     watch = Stopwatch()
     config, checkpoint = open_run(out)
-    rounds = config.federation.rounds
-    if checkpoint and checkpoint.rounds_completed >= rounds and (out / RESULT_FILE).is_file():
+    if finished(out) is not None:
+        rounds = config.federation.rounds
         raise RunDirectoryError(f"{out}: all {rounds} rounds are complete; its result is in {RESULT_FILE}")
     plan = plan_of(config)
     with Workspace(config, out, observer.site_step if observer else None) as workspace:
         watch.lap("load", watch.started)
         return _run(workspace, plan, checkpoint, observer, watch)
+
+
+def finished(out: Path) -> JsonDict | None:
+    """The result of the run in ``out`` if nothing of it is left to be done.
+
+    Raises:
+        RunDirectoryError: ``out`` is not a run.
+    """
+    config, checkpoint = open_run(out)
+    if not checkpoint or checkpoint.rounds_completed < config.federation.rounds:
+        return None
+    path = out / RESULT_FILE
+    result: JsonDict | None = json.loads(path.read_text("utf-8")) if path.is_file() else None
+    return result
 
 
 def _run(

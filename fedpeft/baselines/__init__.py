@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run is to be compared with: each site alone, and training without privacy. NOT PRIVATE, all of it.
+
+Only a simulation may do this: the figures are exact functions of private records, and no ledger pays for
+them. Nothing that a site or a coordinator runs imports this part of the package.
+"""
+
+from fedpeft.baselines.beside import (
+    BASELINES_FILE,
+    GUARANTEE,
+    WATERMARK,
+    check_baselines,
+    run_baselines,
+)
+from fedpeft.baselines.unprotected import train_unprotected
+
+__all__ = [
+    "BASELINES_FILE",
+    "GUARANTEE",
+    "WATERMARK",
+    "check_baselines",
+    "run_baselines",
+    "train_unprotected",
+]

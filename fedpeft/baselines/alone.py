@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A site by itself: what it would reach at the same epsilon without the others.
+
+It is a whole run of one site, through the same sites, mechanism and round loop, in a folder that is thrown
+away with its ledger: together with the run it stands beside it would spend epsilon twice, so nothing of it
+may be published.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from fedpeft.config import RunConfig
+from fedpeft.data.records import Record
+from fedpeft.data.site_data import SourceRecords
+from fedpeft.evaluation import Scores
+from fedpeft.federation import CHECKPOINT_FOLDER
+from fedpeft.flower.simulation import Observer, simulate
+from fedpeft.result import load_scores
+from fedpeft.shared import Shared
+from fedpeft.types import JsonDict
+from fedpeft.workspace import Sources
+
+SCRATCH_FOLDER: Final = "not-private.partial"
+
+
+def train_alone(
+    config: RunConfig,
+    name: str,
+    out: Path,
+    *,
+    sources: Sources,
+    records: Sequence[Record],
+    shared: Shared,
+    observer: Observer | None = None,
+) -> tuple[Scores, JsonDict]:
+    """Train the site ``name`` alone, with the same settings, epsilon and delta.
+
+    Args:
+        config: of the run.
+        name: of the site.
+        out: the run's folder; a folder in it is used and removed.
+        sources: of the run.
+        records: that the run evaluated; they are those of all sites.
+        shared: with the run.
+        observer: hears of progress.
+
+    Returns:
+        The scores of ``records`` and what the run of one site cost.
+
+    Raises:
+        FedpeftError: the run cannot go on.
+        KeyboardInterrupt: it was interrupted.
+    """
+    folder = out / SCRATCH_FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    own = SourceRecords({name: sources.sites.records[name]}, sources.sites.provenance)
+    try:
+        result = simulate(
+            alone(config, name), folder, observer, sources=Sources(own, list(records)), shared=shared
+        )
+        if result["stopped_because"] == "interrupted":
+            raise KeyboardInterrupt
+        _, scores = load_scores(folder / CHECKPOINT_FOLDER, [record.id for record in records])
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    facts = ("epsilon", "delta", "rounds_completed", "stopped_because")
+    return scores, {
+        **{key: result[key] for key in facts},
+        "noise_multiplier": result["noise_multiplier_by_site"][name],
+    }
+
+
+def alone(config: RunConfig, name: str) -> RunConfig:
+    """The configuration of a run of one of the sites; delta stays that of the whole run."""
+    (site,) = (site for site in config.sites if site.name == name)
+    return config.model_copy(
+        update={
+            "sites": (site,),
+            "privacy": config.privacy.model_copy(update={"delta": config.delta}),
+            "federation": config.federation.model_copy(update={"min_sites": None}),
+        }
+    )
