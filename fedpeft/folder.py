@@ -17,6 +17,14 @@ from fedpeft.plan import Plan
 from fedpeft.types import SEEDED_PREFIX
 
 CONFIG_FILE = "config.toml"
+MACHINE_KEYS: Final[dict[str, set[str]]] = {
+    "model": {"device"},
+    "training": {"max_tokens", "prefix_cache", "prefix_cache_mb", "activation_checkpointing"},
+    "federation": {"deadline_s"},
+    "run": {"threads"},
+}
+"""Keys that say how a machine is used and change no result."""
+
 _FREE_BYTES: Final = 64 << 20
 _COPIES: Final = 8  # of the adapter vector, that a site's ledger, the checkpoint and the export may need
 
@@ -88,13 +96,7 @@ def new_run_id(config: RunConfig) -> str:
 
 def _digest(config: RunConfig) -> str:
     """Of all keys but those that are about this machine only."""
-    machine = {
-        "model": {"device"},
-        "training": {"max_tokens", "prefix_cache", "prefix_cache_mb", "activation_checkpointing"},
-        "federation": {"deadline_s"},
-        "run": {"threads"},
-    }
-    return hashlib.sha256(config.model_dump_json(exclude=machine).encode()).hexdigest()[:16]
+    return hashlib.sha256(config.model_dump_json(exclude=MACHINE_KEYS).encode()).hexdigest()[:16]
 
 
 def _nearest(path: Path) -> Path:

@@ -87,7 +87,7 @@ def exact_update(
         chosen = [units[name] for name in poisson_sample(units, training.sampling_rate, randomness, step)]
         total = np.zeros(state.size)
         for batch in plan_batches(chosen, training.max_tokens):
-            gradients = unit_gradients(workspace.model, adapter, batch)
+            gradients = unit_gradients(workspace.model, adapter, batch, workspace.execution)
             for segment, gradient in zip(adapter.layout.segments, gradients, strict=True):
                 total[segment.slice] += gradient.double().sum(0).flatten().cpu().numpy()
         state -= training.learning_rate * total / expected_batch
