@@ -131,7 +131,7 @@ def _rounds(
             learning_rate=config.training.learning_rate,
             scales=rule.allocate(plan.layout, config.privacy.clip_norm).scales,
             clipping=config.privacy.clipping,
-            layout_digest=plan.layout.digest,
+            layout_digest=workspace.adapter.digest,
             num_sites=len(plan.sites),
             min_sites=config.federation.min_sites or len(plan.sites),
             deadline_s=config.federation.deadline_s,

@@ -45,7 +45,9 @@ class AdapterSettings(Section):
     """The trainable low-rank subspace."""
 
     kind: Text = "ffa"
-    """`ffa`: A orthonormal, frozen, made from the public seed; only B is trained."""
+    """Of the update of a weight W. `ffa`: B A, A orthonormal, frozen, made from the public seed; only B is
+    trained. `lora`: B A, both trained and clipped together; the vector holds B and the change of A.
+    `lora-xs`: U R A, U and A the first singular vectors of W; only the square R is trained."""
     rank: Annotated[int, Field(ge=1, le=1024)] = 8
     layers: Literal["all"] | Annotated[tuple[int, ...], Field(strict=False, min_length=1)] = "all"
     """Blocks to train; negative numbers count from the top block."""

@@ -71,7 +71,7 @@ class Layout:
 
     @property
     def digest(self) -> str:
-        """A hash that two parties compare before they add vectors."""
+        """A hash of names, shapes and places."""
         text = "\n".join(f"{s.name} {s.shape} {s.start}" for s in self.segments)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -171,7 +171,7 @@ class TrainRequest:
         learning_rate: of the site's plain SGD on released gradients.
         scales: ``(S,)`` the scale b_s of each segment, in [2^-40, 2^40].
         clipping: ``"automatic"`` or ``"flat"``.
-        layout_digest: of the adapter both sides must have built.
+        layout_digest: ``Adapter.digest`` of the adapter both sides must have built.
         adapter: ``(d,)`` float32, the state to start from.
         ledger_head: the newest head of this site's ledger that the coordinator has seen.
     """

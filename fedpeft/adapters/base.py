@@ -8,14 +8,15 @@ file's name is the option (``a_b.py`` is ``"a-b"``).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fedpeft.adapters.per_example import per_example_linear
 from fedpeft.adapters.sink import GradientSink
+from fedpeft.errors import BackboneError
 
 
 class AdaptedLinear(nn.Module, ABC):
@@ -42,13 +43,57 @@ class AdaptedLinear(nn.Module, ABC):
         """The frozen bias, for code in a backbone that looks at it."""
         return self.base.bias  # type: ignore[return-value]
 
-    @abstractmethod
-    def trained(self) -> tuple[Tensor, ...]:
-        """The trained tensors, in the order of their segments."""
+    def forward(self, x: Tensor) -> Tensor:
+        """The frozen module's output with the update's added.
+
+        Raises:
+            BackboneError: an input without examples and tokens, which has no gradient of an example.
+        """
+        if x.dim() != 3:
+            raise BackboneError(
+                f"adapter.modules: a chosen module got an input of shape {tuple(x.shape)}; only modules that "
+                "see (batch, tokens, features) can be trained privately: leave it out"
+            )
+        return self.add_update(x, self.base(x))
 
     @abstractmethod
-    def factors(self) -> tuple[Tensor, Tensor]:
-        """``(B, A)`` of shapes ``(out, r)`` and ``(r, in)`` with update ``B @ A``, for export."""
+    def add_update(self, x: Tensor, y: Tensor) -> Tensor:
+        """``y + x A^T B^T`` with ``x`` of ``(n, T, in)`` and ``y`` of ``(n, T, out)``.
+
+        Every trained tensor takes part through :meth:`traced`, which is what records its gradients.
+        """
+
+    def traced(self, x: Tensor, weight: Tensor, index: int, onto: Tensor | None = None) -> Tensor:
+        """``x W^T``, or ``onto + x W^T``, for the trained tensor at ``index`` of ``trained``.
+
+        Args:
+            x: ``(n, T, in)``.
+            weight: the trained tensor, ``(out, in)``, in the type of ``x``; or a constant plus that tensor,
+                whose gradient is the same.
+            index: of the tensor.
+            onto: ``(n, T, out)`` to add to.
+        """
+        key = self.keys[index] if self.keys else index
+        return per_example_linear(x, weight, self.sink, key, onto)
+
+    @abstractmethod
+    def trained(self) -> tuple[Tensor, ...]:
+        """The trained tensors, in the order of their segments; all zeros are an update of zero."""
+
+    @abstractmethod
+    def fixed(self) -> tuple[Tensor, ...]:
+        """The frozen matrices that every party must have made alike before vectors can be added."""
+
+    @abstractmethod
+    def factors(self, trained: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """``(B, A)`` of shapes ``(out, r)`` and ``(r, in)`` with update ``B @ A``.
+
+        By ordinary operations, so that autograd can follow them: what ``add_update`` computes is checked
+        against it.
+
+        Args:
+            trained: tensors to use, in their type; default: those of the module.
+        """
 
 
 class AdapterKind(ABC):
@@ -67,14 +112,6 @@ class AdapterKind(ABC):
             rank: of the update.
             random: a stream from the public seed and the module's name; no secret.
         """
-
-
-def features(base: nn.Module) -> tuple[int, int]:
-    """``(out_features, in_features)`` of a linear module, whichever way its weight lies."""
-    if isinstance(base, nn.Linear):
-        return base.out_features, base.in_features
-    conv: Any = base  # transformers' Conv1D keeps its weight as (in, out)
-    return int(conv.weight.shape[1]), int(conv.weight.shape[0])
 
 
 def orthonormal_rows(num_rows: int, num_columns: int, random: np.random.Generator) -> Tensor:

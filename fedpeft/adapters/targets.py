@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from fedpeft.adapters.base import AdapterKind, features
+from fedpeft.adapters.base import AdapterKind
+from fedpeft.adapters.frozen import features, is_linear
 from fedpeft.errors import BackboneError
 from fedpeft.settings import AdapterSettings
 from fedpeft.types import Layout, Segment
@@ -44,7 +45,8 @@ def find_targets(model: nn.Module, settings: AdapterSettings) -> tuple[Target, .
     chosen = _chosen_blocks(settings, len(blocks))
     linears = [target for index in chosen for target in _linears(f"{prefix}.{index}", index, blocks[index])]
     if settings.modules == "all-linear":
-        _refuse_experts(blocks[chosen[0]])
+        for index in chosen:  # the first blocks of some mixtures are dense
+            _refuse_experts(f"{prefix}.{index}", blocks[index])
         return tuple(linears)
     names = sorted({target.module for target in linears})
     for wanted in settings.modules:
@@ -103,18 +105,19 @@ def _chosen_blocks(settings: AdapterSettings, num_blocks: int) -> list[int]:
 
 def _linears(path: str, index: int, block: nn.Module) -> Iterator[Target]:
     for name, module in block.named_modules():
-        # Conv1D is transformers' own; importing it here would double the time that planning takes.
-        if isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D":
+        if is_linear(module):
             yield Target(f"{path}.{name}", index, name, *features(module))
 
 
-def _refuse_experts(block: nn.Module) -> None:
+def _refuse_experts(path: str, block: nn.Module) -> None:
     """Experts keep their weights in three-dimensional tensors and would be left out without a word."""
-    for name, parameter in block.named_parameters():
-        if parameter.dim() > 2:
+    for name, module in block.named_modules():
+        own = module.named_parameters(recurse=False)
+        stacked = [parameter_name for parameter_name, parameter in own if parameter.dim() > 2]
+        if stacked and not isinstance(module, nn.Conv1d):  # a convolution mixes tokens and holds no experts
             raise BackboneError(
-                f"adapter.modules: {name} holds mixture experts, which cannot be trained privately here "
-                'and would be skipped; name the modules to train instead of "all-linear"'
+                f"adapter.modules: {path}.{name}.{stacked[0]} holds mixture experts, which cannot be trained "
+                'privately here and would be skipped; name the modules to train instead of "all-linear"'
             )
 
 

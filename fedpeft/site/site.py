@@ -181,7 +181,7 @@ def check_request(request: TrainRequest, adapter: Adapter) -> None:
         "sampling_rate": _positive(request.sampling_rate) and request.sampling_rate <= 1,
         "scales": len(request.scales) == num_segments and all(map(is_scale, request.scales)),
         "clipping": request.clipping in ("automatic", "flat"),
-        "layout_digest": request.layout_digest == adapter.layout.digest,
+        "layout_digest": request.layout_digest == adapter.digest,
         "adapter": request.adapter.shape == (adapter.layout.size,)
         and bool(np.isfinite(request.adapter).all()),
     }

@@ -9,13 +9,16 @@ federation in one call. As pytest fixtures::
 
 from fedpeft.testing.federation import run_tiny_federation, tiny_config, write_records
 from fedpeft.testing.precision import float64_models
-from fedpeft.testing.reference import dummy_examples, loop_gradients
-from fedpeft.testing.tiny import TINY_KINDS, tiny_backbone, tiny_tokenizer
+from fedpeft.testing.reference import all_gradients, dummy_examples, gradient_error, loop_gradients
+from fedpeft.testing.tiny import TINY_KINDS, TINY_MIXTURES, tiny_backbone, tiny_tokenizer
 
 __all__ = [
     "TINY_KINDS",
+    "TINY_MIXTURES",
+    "all_gradients",
     "dummy_examples",
     "float64_models",
+    "gradient_error",
     "loop_gradients",
     "run_tiny_federation",
     "tiny_backbone",

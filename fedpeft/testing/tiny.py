@@ -16,12 +16,16 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from fedpeft.backbone.base import Backbone, freeze
 
-TINY_KINDS = ("llama", "qwen2", "gpt2", "gemma2", "gpt_neox")
-"""Architectures that :func:`tiny_backbone` makes.
+TINY_KINDS = ("llama", "qwen2", "gpt2", "gemma", "gemma2", "gpt_neox")
+"""Architectures that :func:`tiny_backbone` makes and of which every linear module can be trained.
 
-``gpt2`` keeps its weights transposed (``Conv1D``) and has learned positions; ``gemma2`` caps its logits and
-scales its norms around one; ``gpt_neox`` has one matrix for query, key and value and an untied head.
+``qwen2`` has biases; ``gpt2`` keeps its weights transposed (``Conv1D``) and has learned positions; ``gemma``
+scales its norms around one and its embeddings by the root of the width; ``gemma2`` also caps its logits;
+``gpt_neox`` has one matrix for query, key and value and an untied head.
 """
+
+TINY_MIXTURES = ("mixtral",)
+"""Architectures with mixture experts, whose attention alone can be trained."""
 
 _SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 _NUM_MERGES = 64
@@ -84,7 +88,7 @@ def tiny_backbone(
     Norm weights and biases are moved off one and zero, because a model at its initialization hides mistakes.
 
     Args:
-        kind: one of :data:`TINY_KINDS`.
+        kind: one of :data:`TINY_KINDS` or :data:`TINY_MIXTURES`.
         seed: of the weights; the global random state is left alone.
         dtype: of the weights. For float64 throughout, also enter :func:`fedpeft.testing.float64_models`.
         num_blocks: number of transformer blocks.
@@ -93,8 +97,9 @@ def tiny_backbone(
     Raises:
         ValueError: the kind is not known.
     """
-    if kind not in TINY_KINDS:
-        raise ValueError(f"kind is {kind!r}, but must be one of {', '.join(TINY_KINDS)}")
+    known = TINY_KINDS + TINY_MIXTURES
+    if kind not in known:
+        raise ValueError(f"kind is {kind!r}, but must be one of {', '.join(known)}")
     tokenizer = tiny_tokenizer()
     config = AutoConfig.for_model(kind, **_config_fields(kind, num_blocks, hidden, tokenizer))
     with torch.random.fork_rng(devices=[]):
@@ -141,6 +146,10 @@ def _config_fields(
     if kind == "gpt_neox":
         return fields | {"attention_dropout": 0.0, "hidden_dropout": 0.0}
     fields |= {"num_key_value_heads": 2, "attention_dropout": 0.0}
+    if kind == "mixtral":
+        return fields | {"num_local_experts": 4, "num_experts_per_tok": 2}
+    if kind == "gemma":
+        return fields | {"head_dim": hidden // 4}
     if kind == "gemma2":
         # A cap as low as this bends the logits of a tiny model, so that leaving it out shows.
         fields |= {

@@ -79,7 +79,7 @@ def request_for(workbench: Workbench, **changes: object) -> TrainRequest:
         sampling_rate=RATE,
         scales=(1.0,) * len(adapter.layout.segments),
         clipping="automatic",
-        layout_digest=adapter.layout.digest,
+        layout_digest=adapter.digest,
         adapter=adapter.zeros(),
         ledger_head="",
     )

@@ -4,7 +4,7 @@
 import pytest
 import torch
 
-from fedpeft.testing import TINY_KINDS, tiny_backbone, tiny_tokenizer
+from fedpeft.testing import TINY_KINDS, TINY_MIXTURES, tiny_backbone, tiny_tokenizer
 
 
 def test_tokenizer_encodes_any_text_and_is_the_same_every_time():
@@ -28,7 +28,7 @@ def test_template_inserts_a_system_prompt_unless_it_is_given_one():
     assert alone.endswith("<|im_start|>assistant\n")
 
 
-@pytest.mark.parametrize("kind", TINY_KINDS)
+@pytest.mark.parametrize("kind", TINY_KINDS + TINY_MIXTURES)
 def test_backbone_is_frozen_reproducible_and_uses_its_context(kind):
     first, again, other = (tiny_backbone(kind, seed=seed) for seed in (3, 3, 4))
     assert not first.model.training
@@ -41,7 +41,7 @@ def test_backbone_is_frozen_reproducible_and_uses_its_context(kind):
     assert (first.digest == again.digest, first.digest == other.digest) == (True, False)
 
 
-@pytest.mark.parametrize("kind", TINY_KINDS)
+@pytest.mark.parametrize("kind", TINY_KINDS + TINY_MIXTURES)
 def test_every_matrix_gets_a_gradient_of_a_useful_size(kind):
     backbone = tiny_backbone(kind)
     backbone.model.requires_grad_(True)
@@ -66,3 +66,30 @@ def test_types_of_one_seed_are_the_same_model_and_the_global_random_state_is_unt
 def test_unknown_kind_is_named():
     with pytest.raises(ValueError, match="kind is 'lama', but must be one of llama"):
         tiny_backbone("lama")
+
+
+def test_biases_are_not_zero_where_the_architecture_has_them():
+    biases = [p for name, p in tiny_backbone("qwen2").model.named_parameters() if name.endswith("proj.bias")]
+    assert len(biases) == 6  # query, key and value of two blocks
+    assert all(p.abs().max() > 0.05 for p in biases)
+
+
+@pytest.mark.parametrize(("kind", "tied"), [("gpt2", True), ("gemma", True), ("gpt_neox", False)])
+def test_heads_are_tied_where_the_architecture_ties_them(kind, tied):
+    model = tiny_backbone(kind).model
+    assert (model.get_input_embeddings().weight is model.get_output_embeddings().weight) == tied
+
+
+def test_gemma_scales_its_embeddings_and_centres_its_norms_on_one():
+    model = tiny_backbone("gemma").model
+    seen = []
+    handle = model.model.layers[0].register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
+    ids = torch.tensor([[5, 60, 200]])
+    model(ids)
+    handle.remove()
+    norm = model.model.norm
+    with torch.no_grad():
+        torch.testing.assert_close(seen[0], model.get_input_embeddings().weight[ids] * 32**0.5)
+        x = torch.randn(1, 32)
+        plain = torch.nn.functional.rms_norm(x, (32,), eps=norm.eps)
+        torch.testing.assert_close(norm(x), plain * (1 + norm.weight))

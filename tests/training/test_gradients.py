@@ -9,16 +9,19 @@ import torch
 from torch import nn
 
 from fedpeft.adapters.adapter import Adapter
-from fedpeft.data.prompts import Example
 from fedpeft.errors import BackboneError
 from fedpeft.settings import AdapterSettings
-from fedpeft.testing import float64_models, tiny_backbone
-from fedpeft.testing.reference import dummy_examples, loop_gradients
+from fedpeft.testing import (
+    TINY_KINDS,
+    all_gradients,
+    dummy_examples,
+    float64_models,
+    gradient_error,
+    tiny_backbone,
+)
 from fedpeft.training import gradients as gradients_module
 from fedpeft.training.batches import plan_batches
 from fedpeft.training.gradients import unit_gradients
-
-KINDS = ("llama", "qwen2", "gpt2", "gemma2", "gpt_neox")
 
 
 def _adapter(kind: str, dtype: torch.dtype, **settings: object) -> tuple[Adapter, np.ndarray]:
@@ -28,37 +31,19 @@ def _adapter(kind: str, dtype: torch.dtype, **settings: object) -> tuple[Adapter
     return adapter, values
 
 
-def _all_gradients(adapter: Adapter, units: list[tuple[Example, ...]], max_tokens: int) -> list[torch.Tensor]:
-    batches = list(plan_batches(units, max_tokens))
-    parts = [unit_gradients(adapter.model, adapter, batch) for batch in batches]
-    return [torch.cat(tensors) for tensors in zip(*parts, strict=True)]
-
-
-def _relative_error(adapter: Adapter, values: np.ndarray, examples: list[Example], max_tokens: int) -> float:
-    examples = sorted(examples, key=lambda e: e.ids.size)  # the order of the micro-batches
-    adapter.load(values)
-    fast = _all_gradients(adapter, [(e,) for e in examples], max_tokens)
-    worst = 0.0
-    for i, example in enumerate(examples):
-        slow = loop_gradients(adapter, values, example)
-        for ours, theirs in zip(fast, slow, strict=True):
-            worst = max(worst, float((ours[i] - theirs).norm() / theirs.norm()))
-    return worst
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TINY_KINDS)
 @pytest.mark.parametrize("lengths", [(9, 14, 5, 21), (7,), (8, 8, 8)], ids=["ragged", "single", "equal"])
 def test_equal_to_a_loop_in_float64(kind: str, lengths: tuple[int, ...]) -> None:
     with float64_models():
         adapter, values = _adapter(kind, torch.float64)
-        error = _relative_error(adapter, values, dummy_examples(lengths, 300), max_tokens=30)
+        error = gradient_error(adapter, values, dummy_examples(lengths, 300), max_tokens=30)
     assert error < 1e-10
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TINY_KINDS)
 def test_equal_to_a_loop_in_float32(kind: str) -> None:
     adapter, values = _adapter(kind, torch.float32)
-    assert _relative_error(adapter, values, dummy_examples((9, 14, 5, 21), 300), 60) < 1e-5
+    assert gradient_error(adapter, values, dummy_examples((9, 14, 5, 21), 300), 60) < 1e-5
 
 
 def test_a_batch_mean_loss_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +57,7 @@ def test_a_batch_mean_loss_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(gradients_module, "to_tensors", batch_mean)
     adapter, values = _adapter("llama", torch.float32)
-    assert _relative_error(adapter, values, dummy_examples((9, 14, 5, 21), 300), 60) > 0.1
+    assert gradient_error(adapter, values, dummy_examples((9, 14, 5, 21), 300), 60) > 0.1
 
 
 def test_only_chosen_layers_and_modules() -> None:
@@ -81,16 +66,16 @@ def test_only_chosen_layers_and_modules() -> None:
         "model.layers.1.self_attn.q_proj",
         "model.layers.1.mlp.down_proj",
     ]
-    assert _relative_error(adapter, values, dummy_examples((9, 14), 300), 60) < 1e-5
+    assert gradient_error(adapter, values, dummy_examples((9, 14), 300), 60) < 1e-5
 
 
 def test_a_unit_is_the_sum_of_its_examples_however_it_is_cut() -> None:
     adapter, values = _adapter("llama", torch.float32)
     a, b, c = dummy_examples((12, 9, 11), 300)
     adapter.load(values)
-    whole = _all_gradients(adapter, [(a, b, c)], max_tokens=100)
-    in_pieces = _all_gradients(adapter, [(a, b, c)], max_tokens=12)
-    singles = _all_gradients(adapter, [(a,), (b,), (c,)], max_tokens=100)
+    whole = all_gradients(adapter, [(a, b, c)], max_tokens=100)
+    in_pieces = all_gradients(adapter, [(a, b, c)], max_tokens=12)
+    singles = all_gradients(adapter, [(a,), (b,), (c,)], max_tokens=100)
     for one, two, three in zip(whole, in_pieces, singles, strict=True):
         assert one.shape[0] == two.shape[0] == 1
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
@@ -101,8 +86,8 @@ def test_units_of_several_examples_share_a_batch() -> None:
     adapter, values = _adapter("llama", torch.float32)
     a, b, c = dummy_examples((8, 9, 10), 300)
     adapter.load(values)
-    grouped = _all_gradients(adapter, [(a, b), (c,)], max_tokens=100)
-    singles = _all_gradients(adapter, [(a,), (b,), (c,)], max_tokens=100)
+    grouped = all_gradients(adapter, [(a, b), (c,)], max_tokens=100)
+    singles = all_gradients(adapter, [(a,), (b,), (c,)], max_tokens=100)
     for two, three in zip(grouped, singles, strict=True):
         torch.testing.assert_close(two[0], three[0] + three[1], rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(two[1], three[2], rtol=1e-4, atol=1e-6)
@@ -129,7 +114,7 @@ def test_a_non_finite_example_leaves_its_neighbours_alone() -> None:
     adapter, values = _adapter("llama", torch.float32)
     examples = dummy_examples((10, 10, 10), 300)
     adapter.load(values)
-    clean = _all_gradients(adapter, [(e,) for e in examples], 100)
+    clean = all_gradients(adapter, [(e,) for e in examples], 100)
     bad_token = int(examples[1].ids[2])
     assert all(bad_token not in examples[i].ids for i in (0, 2))
     embedding = adapter.model.get_input_embeddings()
@@ -138,7 +123,7 @@ def test_a_non_finite_example_leaves_its_neighbours_alone() -> None:
         return torch.where((inputs[0] == bad_token)[..., None], torch.nan, output)
 
     handle = embedding.register_forward_hook(poison)
-    poisoned = _all_gradients(adapter, [(e,) for e in examples], 100)
+    poisoned = all_gradients(adapter, [(e,) for e in examples], 100)
     handle.remove()
     for before, after in zip(clean, poisoned, strict=True):
         assert not after[1].isfinite().all()
@@ -163,5 +148,5 @@ def test_a_tensor_the_loss_does_not_reach_is_named() -> None:
 def test_frozen_weights_get_no_gradient() -> None:
     adapter, values = _adapter("llama", torch.float32)
     adapter.load(values)
-    _all_gradients(adapter, [(e,) for e in dummy_examples((8, 9), 300)], 100)
+    all_gradients(adapter, [(e,) for e in dummy_examples((8, 9), 300)], 100)
     assert all(p.grad is None for p in adapter.model.parameters())

@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from fedpeft.adapters.adapter import Adapter
 from fedpeft.errors import BackboneError
 from fedpeft.settings import AdapterSettings
-from fedpeft.testing import TINY_KINDS, tiny_backbone
+from fedpeft.testing import tiny_backbone
 from fedpeft.training import probe as probe_module
 from fedpeft.training.execution import Execution
 from fedpeft.training.prefix import PrefixCache
@@ -20,16 +20,8 @@ from fedpeft.training.probe import probe
 from fedpeft.training.state_store import StateStore
 
 
-def adapter_for(kind: str = "llama", dtype: torch.dtype = torch.float32) -> Adapter:
-    return Adapter(tiny_backbone(kind, dtype=dtype).model, AdapterSettings(rank=2))
-
-
-@pytest.mark.parametrize("kind", TINY_KINDS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_ordinary_backbones_pass_and_stay_untouched(kind: str, dtype: torch.dtype) -> None:
-    adapter = adapter_for(kind, dtype)
-    probe(adapter.model, adapter, 64)
-    assert all(float(t.abs().sum()) == 0 for m in adapter.modules for t in m.trained())
+def adapter_for(kind: str = "llama") -> Adapter:
+    return Adapter(tiny_backbone(kind).model, AdapterSettings(rank=2))
 
 
 class _BatchMean(nn.Module):
