@@ -57,7 +57,7 @@ def gradients(
 def scaled_sum(mechanism: PoissonGaussianSum) -> np.ndarray:
     """The sum before noise, in the space where its sensitivity is 1."""
     arithmetic = mechanism._open()
-    return arithmetic._sum / getattr(arithmetic, "_steps", 1)
+    return arithmetic._sum.numpy() / getattr(arithmetic, "_steps", 1)
 
 
 def noiseless(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from fedpeft.adapters.adapter import Adapter
 from fedpeft.adapters.targets import find_blocks
+from fedpeft.config.options import option_names
 from fedpeft.settings import AdapterSettings
 from fedpeft.testing import TINY_KINDS, dummy_examples, tiny_backbone
 from fedpeft.training.batches import plan_batches
@@ -53,6 +54,16 @@ def test_blocks_have_their_own_forward_again() -> None:
     adapter = make_adapter()
     gradients(adapter, Execution(checkpointing=True))
     assert not any("forward" in vars(block) for block in find_blocks(adapter.model)[1])
+
+
+@pytest.mark.parametrize("kind", option_names("adapter.kind"))
+def test_autocast_rounds_and_no_more(kind: str) -> None:
+    settings = AdapterSettings(kind=kind, rank=2)
+    adapter = Adapter(tiny_backbone(num_blocks=3).model, settings)
+    adapter.load(0.1 * np.random.default_rng(1).standard_normal(adapter.layout.size).astype(np.float32))
+    plain, found = gradients(adapter, PLAIN), gradients(adapter, Execution(autocast=torch.bfloat16))
+    error = float((found - plain).norm() / plain.norm())
+    assert 1e-5 < error < 0.1
 
 
 def _bytes_kept(adapter: Adapter, how: Execution) -> int:

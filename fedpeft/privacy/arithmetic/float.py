@@ -7,6 +7,7 @@ from typing import final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from fedpeft.privacy.arithmetic.base import Arithmetic
@@ -22,7 +23,7 @@ class Kind(Arithmetic):
     def __init__(self, size: int, noise_multiplier: float) -> None:
         """An empty sum of length ``size``."""
         self._noise_stddev = float(noise_multiplier) * SENSITIVITY
-        self._sum = np.zeros(size)
+        self._sum = torch.zeros(size, dtype=torch.float64)
 
     @property
     def noise_multiplier(self) -> float:
@@ -31,8 +32,11 @@ class Kind(Arithmetic):
 
     def add(self, where: slice, factors: Tensor, rows: Tensor) -> None:
         """One product for all units."""
-        self._sum[where] += (factors @ rows.double()).cpu().numpy()
+        if self._sum.device != rows.device:  # moved once: a copy to the host would wait for the device
+            self._sum = self._sum.to(rows.device)
+        self._sum[where] += factors @ rows.double()
 
     def noised(self, stream: KeyedStream) -> npt.NDArray[np.float64]:
         """Add continuous noise."""
-        return self._sum + self._noise_stddev * standard_normal(stream, self._sum.size)
+        exact: npt.NDArray[np.float64] = self._sum.cpu().numpy()
+        return exact + self._noise_stddev * standard_normal(stream, exact.size)

@@ -17,6 +17,7 @@ from typing import Final, final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from fedpeft.errors import MechanismError
@@ -49,7 +50,7 @@ class Kind(Arithmetic):
                 f'{size:,} parameters; use "float" or less noise'
             )
         self._steps_of_clip = self._steps / SENSITIVITY * (1 - shrinking)
-        self._sum = np.zeros(size, dtype=np.int64)
+        self._sum = torch.zeros(size, dtype=torch.int64)
 
     @property
     def noise_multiplier(self) -> float:
@@ -58,11 +59,13 @@ class Kind(Arithmetic):
 
     def add(self, where: slice, factors: Tensor, rows: Tensor) -> None:
         """Round each unit by itself, then add integers: no order of additions, no neighbour matters."""
+        if self._sum.device != rows.device:  # moved once: a copy to the host would wait for the device
+            self._sum = self._sum.to(rows.device)
         exact = rows.double() * (factors * self._steps_of_clip)[:, None]
-        self._sum[where] += exact.round_().long().sum(0).cpu().numpy()
+        self._sum[where] += exact.round_().long().sum(0)
 
     def noised(self, stream: KeyedStream) -> npt.NDArray[np.float64]:
         """Add integers, then leave the grid: what happens to the result is post-processing."""
-        noised: npt.NDArray[np.int64] = self._sum + discrete_gaussian(stream, self._sum.size)
+        noised: npt.NDArray[np.int64] = self._sum.cpu().numpy() + discrete_gaussian(stream, self._sum.numel())
         value: npt.NDArray[np.float64] = noised * (SENSITIVITY / self._steps)
         return value
