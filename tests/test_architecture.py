@@ -41,8 +41,8 @@ OUTSIDE = ("client", "server", "simulations", "tests")
 HOMES = {
     "peft": "fedpeft/adapters/",
     "flwr": "fedpeft/flower/",
-    "dp_accounting": "fedpeft/privacy/accountant.py",
-    "opacus": "fedpeft/privacy/accountant.py",
+    "dp_accounting": "fedpeft/privacy/accounting/",
+    "opacus": "fedpeft/privacy/accounting/",
 }
 """Third parties that change often or count privacy, each with the one place that may import it."""
 
@@ -236,7 +236,7 @@ KEEPS = [
     (wrong_direction, "fedpeft/types.py", "from fedpeft import __version__"),
     (wrong_direction, "fedpeft/run.py", "from tests_of_mine import x"),
     (away_from_home, "fedpeft/flower/grid.py", "import flwr"),
-    (away_from_home, "fedpeft/privacy/accountant.py", "from dp_accounting import pld"),
+    (away_from_home, "fedpeft/privacy/accounting/pld.py", "from dp_accounting import pld"),
     (away_from_home, "fedpeft/run.py", "import peft_tools\nfrom fedpeft.flower import x"),
     (undeclared, "fedpeft/run.py", "import json, click, dp_accounting.pld\nfrom huggingface_hub import x"),
     (too_long, "fedpeft/site/site_pb2.py", "x = 1\n" * 1000),

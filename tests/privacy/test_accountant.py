@@ -13,7 +13,6 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from fedpeft.errors import ConfigError, EventError
-from fedpeft.privacy import accountant
 from fedpeft.privacy.accountant import (
     calibrate,
     epsilon,
@@ -22,6 +21,8 @@ from fedpeft.privacy.accountant import (
     epsilon_second_opinion,
     second_opinion,
 )
+from fedpeft.privacy.accounting import pld, rdp
+from fedpeft.privacy.accounting.groups import merge
 from fedpeft.types import PrivacyEvent
 
 
@@ -166,8 +167,8 @@ def test_a_delta_below_rounding_errors_leaves_only_rdp():
 def test_rounding_errors_never_lower_the_figure(multiplier, number, delta):
     nearly_all = [steps(multiplier, 1 - 1e-12, number)]  # composed by the transform, known in closed form
     truth = exact_gaussian(math.sqrt(number) / multiplier, delta)
-    groups = accountant._merge(nearly_all)
-    assert accountant._composed(groups, accountant._grid(groups)).get_epsilon_for_delta(delta) < truth - 1e-3
+    groups = merge(nearly_all)
+    assert pld.composed(groups, pld.grid_of(groups)).get_epsilon_for_delta(delta) < truth - 1e-3
     assert epsilon_pld(nearly_all, delta) >= truth
 
 
@@ -201,7 +202,7 @@ def test_delta_out_of_range(delta):
 
 
 def test_orders_that_do_not_converge_are_left_out_in_silence(caplog):
-    accountant._rdp_accountant.cache_clear()
+    rdp.step_curve.cache_clear()
     epsilon_rdp([steps(2.0, 0.2, 100)], 1e-6)
     assert not caplog.records
 
