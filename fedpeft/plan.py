@@ -148,7 +148,9 @@ def guarantee(config: RunConfig) -> str:
             "The data set is the table of docstrings after duplicates were dropped over all packages, "
             "which is a step for public demonstration data only."
         )
-    coarse = {config.model.dtype, config.training.autocast} - {"float32", "off"}
+    # The library for 4 bits chooses its kernels by the shape of a micro-batch.
+    kernels = {"none": "float32", "4bit": "4-bit kernels"}[config.model.quantization]
+    coarse = {config.model.dtype, config.training.autocast, kernels} - {"float32", "off"}
     if coarse:
         parts.append(
             f"Rounding in {' and '.join(sorted(coarse))}, by which examples of one micro-batch move one "

@@ -37,6 +37,9 @@ class ModelSettings(Section):
     """Revision of a hub id."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of the frozen weights; norms, sums and noise are float32 or better whatever this says."""
+    quantization: Literal["none", "4bit"] = "none"
+    """`4bit`: frozen linear weights in nf4, a quarter of bfloat16's memory; products are computed in `dtype`.
+    Needs the extra `quantized`, and a backbone from a folder or a hub id."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto"
     """`auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, ..."""
 

@@ -125,7 +125,7 @@ class Workspace:
         self.provenance = sources.sites.provenance
         self._tell_what_is_cut()
         self.records = self._choose_records(sources.evaluation)
-        self.num_parameters = sum(p.numel() for p in self.model.parameters())
+        self.num_parameters = self.model.num_parameters()
         self.adapter = Adapter(self.model, config.adapter)
         self.lock = threading.Lock()
         self._progress = progress

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fedpeft.backbone.quantization import unpacked
+
 
 def is_linear(module: nn.Module) -> bool:
     """Whether adapters can be put around ``module``."""
@@ -24,6 +26,7 @@ def features(base: nn.Module) -> tuple[int, int]:
 
 
 def dense_weight(base: nn.Module) -> Tensor:
-    """The weight as ``(out, in)`` float64 on the CPU."""
-    dense: Tensor = base.weight.detach().to("cpu", torch.float64)  # type: ignore[operator]
+    """The weight as ``(out, in)`` float64 on the CPU; 4-bit ones as their module computes."""
+    weight: Any = base.weight
+    dense = unpacked(weight).detach().to("cpu", torch.float64)
     return dense if isinstance(base, nn.Linear) else dense.t()

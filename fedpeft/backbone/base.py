@@ -19,7 +19,8 @@ class Backbone:
         name: as the configuration gave it.
         device: where the weights are.
         digest: of the weights, so that two parties can compare what they loaded: ``sha256:`` and 64
-            hexadecimal digits, or ``commit:`` and the revision of a hub id.
+            hexadecimal digits, or ``commit:`` and the revision of a hub id; ``+nf4`` where they were
+            quantized after that.
     """
 
     model: PreTrainedModel

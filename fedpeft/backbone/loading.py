@@ -13,12 +13,19 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fedpeft.backbone.base import Backbone, freeze
 from fedpeft.backbone.conversion import Converted, convert_once, find_conversion, weights_digest
+from fedpeft.backbone.quantization import (
+    check_quantizable,
+    check_unquantized,
+    keep_computing_as_asked,
+    loading_options,
+    unusable,
+)
 from fedpeft.backbone.quiet import quiet
 from fedpeft.backbone.registry import GGUF_SHA256, fetch_default, sha256_of
 from fedpeft.backbone.sources import Source, check_complete, find_device, find_source, read_config, unreadable
 from fedpeft.settings import ModelSettings
 
-_loaded: dict[tuple[Source, str, torch.device], Backbone] = {}
+_loaded: dict[tuple[Source, str, str, torch.device], Backbone] = {}
 _lock = threading.Lock()
 
 
@@ -34,11 +41,13 @@ def load_backbone(settings: ModelSettings) -> Backbone:
 
     Raises:
         BackboneError: the backbone does not exist, is damaged, incomplete or no causal language model, the
-            registry or hub cannot be reached, or this machine does not have the device.
+            registry or hub cannot be reached, this machine does not have the device, or quantization is asked
+            for and cannot be had.
     """
     device = find_device(settings.device)
     source = find_source(settings)
-    key = (source, settings.dtype, device)
+    check_quantizable(settings, source)
+    key = (source, settings.dtype, settings.quantization, device)
     with _lock:
         if key not in _loaded:
             _loaded[key] = _load(source, settings, device)
@@ -73,6 +82,7 @@ def _load(source: Source, settings: ModelSettings, device: torch.device) -> Back
     converted = _converted(source)
     place = source if converted is None else Source("folder", str(converted.folder))
     config = read_config(place)
+    check_unquantized(place, config)
     try:
         with quiet():
             model, info = AutoModelForCausalLM.from_pretrained(
@@ -82,17 +92,25 @@ def _load(source: Source, settings: ModelSettings, device: torch.device) -> Back
                 dtype=getattr(torch, settings.dtype),
                 local_files_only=place.kind == "folder",
                 output_loading_info=True,
+                **loading_options(settings, device),
             )
             tokenizer = AutoTokenizer.from_pretrained(
                 place.place, revision=place.revision or "main", local_files_only=place.kind == "folder"
             )
     except Exception as error:  # the libraries raise almost anything for a damaged file
+        if settings.quantization != "none":
+            raise unusable(settings, device, error) from error
         raise unreadable(source, error) from error
     check_complete(source, info)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     digest = converted.digest if converted else _digest(place, config)
-    return Backbone(freeze(model.to(device)), tokenizer, settings.backbone, device, digest)
+    if settings.quantization == "none":
+        model = model.to(device)
+    else:
+        digest += "+nf4"
+        keep_computing_as_asked(model)
+    return Backbone(freeze(model), tokenizer, settings.backbone, device, digest)
 
 
 def _converted(source: Source) -> Converted | None:
