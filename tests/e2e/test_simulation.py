@@ -258,7 +258,7 @@ def test_the_backbone_is_given_back(tmp_path: Path, finished: Path) -> None:
     config = tiny_config(tmp_path)
     simulate(config, tmp_path / "run")
     names = {type(m).__name__ for m in load_backbone(config.model).model.modules()}
-    assert not any("Ffa" in name for name in names)
+    assert not any(name.startswith("_") for name in names)  # adapted modules are private classes
 
 
 @pytest.mark.parametrize(("number", "text"), [(8.0, "8"), (1e-5, "1e-05"), (8.0000004, "8.00001")])
@@ -268,3 +268,22 @@ def test_what_is_printed_is_never_below_what_is_meant(tmp_path: Path, number: fl
     key = "delta" if number < 1 else "epsilon"
     config = tiny_config(tmp_path, overrides=[f"privacy.{key}={number!r}"])
     assert text in guarantee(config)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ([], None),
+        (['model.dtype="bfloat16"'], "Rounding in bfloat16,"),
+        (['model.quantization="4bit"'], "Rounding in 4-bit kernels,"),
+        (['model.quantization="4bit"', 'model.dtype="bfloat16"'], "Rounding in 4-bit kernels and bfloat16,"),
+    ],
+)
+def test_coarse_arithmetic_is_named_in_the_guarantee(
+    tmp_path: Path, overrides: list[str], named: str | None
+) -> None:
+    from fedpeft.plan import guarantee
+
+    text = guarantee(tiny_config(tmp_path, overrides=overrides))
+    assert ("Rounding in" in text) == (named is not None)
+    assert named is None or named in text
