@@ -50,7 +50,9 @@ class _PerExampleLinear(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients  # (n, T, out)
         x, weight = ctx.saved_tensors
-        ctx.sink.add(ctx.key, torch.bmm(gradient.transpose(1, 2), x))  # (n, out, in)
+        # The long side last: the product the other way round takes three times as long on a CPU.
+        transposed = torch.bmm(x.transpose(1, 2), gradient)  # (n, in, out)
+        ctx.sink.add(ctx.key, transposed.transpose(1, 2).contiguous())
         to_input = gradient @ weight if ctx.needs_input_grad[0] else None
         to_onto = gradient if ctx.needs_input_grad[2] else None
         return to_input, None, to_onto, None, None
