@@ -160,14 +160,29 @@ def load_scores(folder: Path, ids: Sequence[str]) -> tuple[Scores, Scores]:
     Raises:
         RunDirectoryError: nothing is there, or it is about other records.
     """
+    data = _saved(folder)
+    before, after = (scores_from_json(data[name], ids, folder) for name in ("before", "after"))
+    return before, after
+
+
+def load_anonymous_scores(folder: Path) -> tuple[Scores, Scores]:
+    """As ``load_scores``, where the ids are not at hand.
+
+    Raises:
+        RunDirectoryError: nothing is there.
+    """
+    data = _saved(folder)
+    return anonymous_scores(data["before"]), anonymous_scores(data["after"])
+
+
+def _saved(folder: Path) -> JsonDict:
     try:
-        data = json.loads((folder / SCORES_FILE).read_text("utf-8"))
+        data: JsonDict = json.loads((folder / SCORES_FILE).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise RunDirectoryError(
             f"{folder / SCORES_FILE}: cannot be read, so nothing can be compared with this run; run it again"
         ) from error
-    before, after = (scores_from_json(data[name], ids, folder) for name in ("before", "after"))
-    return before, after
+    return data
 
 
 def _hash_of(ids: Sequence[str]) -> str:
