@@ -125,7 +125,7 @@ def run_cell(cell: Cell, folder: Path, shared: Shared, observer: Observer | None
         "base": cell.base,
         "set": list(cell.overrides),
         **found,
-        "peak_rss_mb": peak_rss_mb(),
+        "process_peak_rss_mb": peak_rss_mb(),  # of all cells so far
         "code": code_digest(),
         "versions": versions(),
         "machine": machine(),
