@@ -14,6 +14,7 @@ from fedpeft.baselines.unprotected import exact_update, train_unprotected
 from fedpeft.errors import FedpeftError
 from fedpeft.flower.simulation import simulate
 from fedpeft.privacy import mechanism as mechanism_module
+from fedpeft.privacy.arithmetic import float as float_arithmetic
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.run import evaluate_state
 from fedpeft.testing import loop_gradients, tiny_config
@@ -54,7 +55,7 @@ def test_without_clipping_and_noise_a_run_would_do_the_same(
         "clip_factors",
         lambda g, scales, clipping: torch.ones(len(g[0]), dtype=torch.float64),
     )
-    monkeypatch.setattr(mechanism_module, "standard_normal", lambda stream, size: np.zeros(size))
+    monkeypatch.setattr(float_arithmetic, "standard_normal", lambda stream, size: np.zeros(size))
     simulate(workspace.config, tmp_path / "stripped")
     from fedpeft.checkpoint import load
 
