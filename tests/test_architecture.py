@@ -29,8 +29,8 @@ ORDER = (
     "types", "errors", "cache", "shared", "settings",
     "data", "backbone", "adapters", "privacy", "training", "evaluation", "site",
     "aggregation", "checkpoint", "federation",
-    "config", "dimensions", "plan", "folder", "speed", "workspace", "result", "run",
-    "adapter_evaluation", "doctor",
+    "config", "dimensions", "plan", "cost", "search", "proposal", "folder", "speed", "timing",
+    "workspace", "result", "run", "adapter_evaluation", "doctor",
     "flower", "baselines", "testing", "cli",
 )  # fmt: skip
 """The parts of the package; each may import those before it."""

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``fedpeft plan``: what a run will cost, before anything is trained or read."""
+"""``fedpeft plan``: what a run will cost before anything is trained or read; settings for a time budget."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+import click
 
 from fedpeft.cli import frame
 from fedpeft.cli.frame import Answer
@@ -11,23 +13,134 @@ from fedpeft.cli.frame import Answer
 if TYPE_CHECKING:
     from rich.console import Group
 
+    from fedpeft.config import RunConfig
     from fedpeft.plan import Plan
+    from fedpeft.proposal import Outlook, Proposal
+
+_NEEDS_MINUTES = {
+    "mean_length": "--mean-length",
+    "mean_response": "--mean-response",
+    "min_steps": "--min-steps",
+}
 
 
 @frame.command("plan", example="plan simulations/quickstart.toml --set privacy.epsilon=4")
 @frame.run_file
-def command(path: str, overrides: tuple[str, ...]) -> Answer:
+@click.option(
+    "--minutes",
+    type=float,
+    metavar="M",
+    help="Propose sampling rate, rounds, blocks and rank for M minutes of training on this machine.",
+)
+@click.option("--mean-length", type=int, metavar="TOKENS", help="Of a record; default: data.max_length.")
+@click.option("--mean-response", type=int, metavar="TOKENS", help="Of a response; default: half of a record.")
+@click.option("--min-steps", type=int, metavar="STEPS", help="Fewest steps to propose; default: 8.")
+def command(
+    path: str, overrides: tuple[str, ...], minutes: float | None, **assumptions: int | None
+) -> Answer:
     """Show noise, steps, epsilon, parameters and bytes of a run, without training or reading data."""
     from fedpeft.config import load_config
+    from fedpeft.errors import ConfigError
     from fedpeft.plan import make_plan
 
-    plan = make_plan(load_config(path, overrides))
-    return Answer(plan.to_json(), _text(plan))
+    unused = [option for name, option in _NEEDS_MINUTES.items() if assumptions[name] is not None]
+    if minutes is None and unused:
+        raise ConfigError([f"{option}: has no use without --minutes; add it" for option in unused])
+    config = load_config(path, overrides)
+    if minutes is None:
+        plan = make_plan(config)
+        return Answer(plan.to_json(), _text(plan))
+    proposal = _propose(config, minutes, **assumptions)
+    plan = proposal.current.plan
+    return Answer(plan.to_json() | {"proposal": proposal.to_json()}, _both(plan, proposal))
+
+
+def _propose(
+    config: RunConfig,
+    minutes: float,
+    *,
+    mean_length: int | None,
+    mean_response: int | None,
+    min_steps: int | None,
+) -> Proposal:
+    from rich.console import Console
+
+    from fedpeft.backbone.loading import load_backbone
+    from fedpeft.cost import Lengths
+    from fedpeft.proposal import propose
+    from fedpeft.search import FEWEST_STEPS, Budget
+    from fedpeft.timing import measured_speed
+
+    length = config.data.max_length if mean_length is None else mean_length
+    lengths = Lengths(length, length // 2 if mean_response is None else mean_response)
+    steps = FEWEST_STEPS if min_steps is None else min_steps
+    budget = Budget(minutes, 1.0, lengths, fewest_steps=steps)
+    with Console(stderr=True).status("load the backbone") as status:
+        backbone = load_backbone(config.model)
+        status.update("time a micro-batch on this machine")
+        budget = budget.at(measured_speed(backbone, config, lengths))
+        status.update("search")
+        return propose(config, budget, lambda done, total: status.update(f"calibrate noise {done}/{total}"))
+
+
+def _both(plan: Plan, proposal: Proposal) -> Group:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    budget = proposal.budget
+    table = Table(title=f"proposal for {budget.minutes:g} minutes of training on this machine")
+    for name in ("", "current", "proposed"):
+        table.add_column(name, justify="right" if name else "left")
+    for row in zip(_LABELS, _figures(proposal.current), _figures(proposal.proposed), strict=True):
+        table.add_row(*row)
+    lines = [
+        f"assumed: {budget.lengths.record} tokens a record, {budget.lengths.response} of them response; "
+        f"at least {budget.fewest_steps} steps; evaluation and "
+        f"loading come on top; measured: {budget.speed / 1e9:,.1f} GFLOP/s",
+        *(f"note: {note}" for note in proposal.notes),
+        *(f"warning, as proposed: {warning}" for warning in proposal.new_warnings),
+        "to take it: " + " ".join(f"--set '{override}'" for override in proposal.overrides),
+        "or in the TOML:",
+        proposal.toml,
+    ]
+    return Group(_text(plan), table, *map(Text, lines))
+
+
+_LABELS = (
+    "expected minutes",
+    "sampling rate",
+    "expected batch, all sites",
+    "steps (rounds x local steps)",
+    "trained blocks",
+    "rank",
+    "trainable parameters",
+    "noise multiplier",
+    "signal over noise",
+    "merit",
+)
+
+
+def _figures(outlook: Outlook) -> tuple[str, ...]:
+    figures = outlook.to_json()
+    return (
+        f"{figures['minutes']:,.1f}",
+        f"{figures['sampling_rate']:g}",
+        f"{figures['expected_batch']:,.1f}",
+        f"{figures['steps']} ({figures['rounds']} x {figures['local_steps']})",
+        f"{figures['blocks']}",
+        f"{figures['rank']}",
+        f"{figures['trainable_parameters']:,}",
+        f"{figures['noise_multiplier']:.4f}",
+        f"{figures['signal_over_noise']:.3g}",
+        f"{figures['merit']:.3g}",
+    )
 
 
 def _text(plan: Plan) -> Group:
     from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=f"epsilon {plan.epsilon:g}, delta {plan.delta:.3g}, unit {plan.unit}")
     for name in ("site", "declared units", "rate", "expected batch", "noise multiplier", "steps", "epsilon"):
@@ -50,4 +163,4 @@ def _text(plan: Plan) -> Group:
         *(f"warning: {warning}" for warning in plan.warnings),
         f"guarantee: {plan.guarantee}",
     ]
-    return Group(table, *lines)
+    return Group(table, *map(Text, lines))  # plain: what stands in brackets is no markup
