@@ -9,7 +9,7 @@ from pathlib import Path
 from fedpeft.adapters.peft_format import backbone_of, peft_attached
 from fedpeft.backbone.loading import load_backbone
 from fedpeft.data.prompts import Prompter
-from fedpeft.data.site_data import load_records
+from fedpeft.data.sources import load_records
 from fedpeft.evaluation import choose_records, compare, evaluate, summarize
 from fedpeft.settings import DataSettings, ModelSettings
 from fedpeft.types import JsonDict
@@ -42,7 +42,7 @@ def evaluate_adapter(
     settings = ModelSettings(backbone=backbone or backbone_of(adapter))
     records = choose_records(load_records(path, data), limit)
     loaded = load_backbone(settings)
-    prompter = Prompter(loaded.tokenizer, max_length=data.max_length, system_prompt=data.system_prompt)
+    prompter = Prompter.of(loaded.tokenizer, data)
 
     def hears(label: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(label, done, total) if progress else None

@@ -22,6 +22,7 @@ from fedpeft.evaluation import Scores, compare, summarize
 from fedpeft.federation import Outcome
 from fedpeft.plan import Plan, site_epsilons
 from fedpeft.privacy.accountant import epsilon
+from fedpeft.settings import EvaluationSettings
 from fedpeft.types import JsonDict, PrivacyEvent
 from fedpeft.workspace import Workspace
 
@@ -94,7 +95,7 @@ def make_result(
         "guarantee": plan.guarantee,
         "warnings": list(plan.warnings),
         "ledger_scope": "run",
-        "metrics": _metrics(config.evaluation.public, before, after),
+        "metrics": _metrics(config.evaluation, before, after),
         "share_truncated": _share_truncated(workspace),
         "data": workspace.provenance,
         "seed": config.run.seed,
@@ -202,7 +203,7 @@ def peak_rss_mb() -> float:
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
-def _metrics(public: bool, before: Scores | None, after: Scores | None) -> JsonDict:
+def _metrics(evaluation: EvaluationSettings, before: Scores | None, after: Scores | None) -> JsonDict:
     if before is None or after is None:
         return {
             "before": None,
@@ -217,7 +218,10 @@ def _metrics(public: bool, before: Scores | None, after: Scores | None) -> JsonD
         "difference": compare(before, after),
         "records": len(before.ids),
         "ranked_records": int(before.is_ranked.sum()),
-        "privacy": "on records declared public" if public else "NOT PRIVATE: exact on held-out records",
+        "labels": list(evaluation.labels),
+        "privacy": "on records declared public"
+        if evaluation.public
+        else "NOT PRIVATE: exact on held-out records",
     }
 
 
@@ -229,7 +233,7 @@ def _share_truncated(workspace: Workspace) -> JsonDict:
     shares: JsonDict = {}
     if workspace.config.evaluation.public and workspace.records:
         cut = [
-            workspace.prompter.encode(record.instruction, record.response).truncated
+            workspace.prompter.encode(record.instruction, record.response, record.before).truncated
             for record in workspace.records
         ]
         shares["evaluation"] = sum(cut) / len(cut)

@@ -148,7 +148,8 @@ def _rounds(
 def untouched_facts(workspace: Workspace) -> object:
     """Everything that the scores of the backbone without an adapter's update depend on."""
     config = workspace.config
-    return (config.model, workspace.backbone.digest, config.data, content_digest(workspace.records))
+    labels = config.evaluation.labels
+    return (config.model, workspace.backbone.digest, config.data, labels, content_digest(workspace.records))
 
 
 def untouched_scores(workspace: Workspace, reporter: Reporter) -> Scores | None:
@@ -171,6 +172,7 @@ def evaluate_state(workspace: Workspace, state: FloatVector, label: str, reporte
             workspace.prompter,
             workspace.records,
             device=workspace.backbone.device,
+            labels=workspace.config.evaluation.labels,
             progress=lambda done, total: reporter.evaluating(label, done, total),
         )
 

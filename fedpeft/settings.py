@@ -18,6 +18,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Text = Annotated[str, Field(min_length=1)]
+MOST_PARTS = 100_000  # sites of one simulation
 FilePath = Annotated[Path, Field(strict=False)]  # TOML has no paths, so text must be taken for one
 
 
@@ -62,11 +63,58 @@ class AdapterSettings(Section):
     """Public seed of A. It is not a secret and needs no entropy."""
 
 
+class Named(Section):
+    """What has a name of its own."""
+
+    name: Name
+
+
+class Table(Section):
+    """Where records lie: files, or a data set that the library `datasets` loads."""
+
+    path: FilePath | None = None
+    """A file of records (sources `jsonl`, `csv`, `parquet`)."""
+    paths: Annotated[tuple[FilePath, ...], Field(strict=False)] = ()
+    """Several files, read as one; instead of `path`, or beside it."""
+    dataset: Text | None = None
+    """Source `hub`: a hub id, or a folder that `save_to_disk` wrote."""
+    subset: Text | None = None
+    """Configuration of a hub id that has several."""
+    split: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
+    """Split of `dataset`, one of its own by its name; default: `train`, or what a folder of one split has."""
+    revision: Text | None = None
+    """Revision of a hub id."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of its files."""
+        return (*((self.path,) if self.path else ()), *self.paths)
+
+
+class PartitionSettings(Table):
+    """One table of public data split over simulated sites. A unit's site is a function of that unit alone."""
+
+    kind: Literal["none", "column", "iid", "dirichlet"] = "none"
+    """`none`: each site has its own source. `column`: a site is a value of a public column. `iid`: a keyed
+    hash of the unit chooses. `dirichlet`: so it does, by shares that each task draws for itself."""
+    parts: Annotated[int, Field(ge=1, le=MOST_PARTS)] | None = None
+    """Number of sites; without tables [[sites]] they are `part0`, `part1`, ..."""
+    declared_units: Count | None = None
+    """The public number of units of all sites together; each declares an equal share of it, or its own."""
+    column: Text | None = None
+    """Of kind `column`."""
+    alpha: Annotated[float, Field(ge=0.05, le=1e6)] = 0.5
+    """Of kind `dirichlet`: the smaller, the fewer sites have much of a task."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Public; another seed gives another split."""
+
+
 class DataSettings(Section):
     """Where the records are and how a record becomes text."""
 
-    source: Literal["docstrings", "jsonl"] = "docstrings"
-    """`docstrings`: of installed packages, a public demonstration. `jsonl`: a file for each site."""
+    source: Literal["docstrings", "jsonl", "csv", "parquet", "hub", "python"] = "docstrings"
+    """`docstrings`: of installed packages, a public demonstration. `jsonl`, `csv`, `parquet`: files of each
+    site. `hub`: what the library `datasets` loads. `python`: objects given to `simulate(datasets=...)`."""
     root: FilePath | None = None
     """Folder that relative data paths start from; default: the environment variable FEDPEFT_DATA_ROOT,
     else the folder of the TOML."""
@@ -74,29 +122,41 @@ class DataSettings(Section):
     """Column of the instruction."""
     response: Text = "response"
     """Column of the response."""
+    messages: Text | None = None
+    """Column of a chat, a list of {role, content}, instead of `instruction` and `response`: its last turn,
+    the assistant's, is the response, and what stands before it is the prompt."""
     task: Text | None = None
     """Column of the task, which names the group that ranking distractors come from."""
     id: Text | None = None
-    """Column of the record's id; default: a hash of its line."""
+    """Column of the record's id; default: a hash of its content."""
+    remove_prefix: str = ""
+    """Text that begins every instruction and is left out."""
+    prompt: Text | None = None
+    """The instruction made of columns, as in `"Review: {text}\\nSentiment:"`; default: its column alone."""
+    chat_template: bool = True
+    """Put prompt and response into the backbone's chat template. Otherwise the response follows the prompt
+    after a space, or at once where `prompt` ends in white space."""
+    end_of_turn: bool = True
+    """End a response with the end-of-turn token, which is then trained and scored like the others."""
     max_length: Annotated[int, Field(ge=8)] = 256
     """Tokens of a record, the chat template included; longer responses are cut."""
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the units kept for evaluation, by a keyed hash of the unit."""
     system_prompt: bool = False
     """Keep the default system prompt that a backbone's chat template inserts."""
+    partition: PartitionSettings = PartitionSettings()
 
 
-class SiteSettings(Section):
+class SiteSettings(Table, Named):
     """One organization."""
 
-    name: Name
-    path: FilePath | None = None
-    """Its jsonl file (source `jsonl`)."""
     package: Text | None = None
     """Its installed package (source `docstrings`)."""
+    value: Text | None = None
+    """Its value of `data.partition.column`; default: its name."""
     declared_units: Count | None = None
-    """The public number of units; default: 1000 with source `docstrings`, else it must be given. Nothing
-    that leaves the site depends on the true number."""
+    """The public number of units; default: 1000 with source `docstrings`, its share of a partition's, else
+    it must be given. Nothing that leaves the site depends on the true number."""
     epsilon: Positive | None = None
     """Its own bound, below the run's."""
 
@@ -171,11 +231,14 @@ class EvaluationSettings(Section):
     """Ranking accuracy, token accuracy and perplexity, before and after."""
 
     path: FilePath | None = None
-    """A public jsonl file with the columns of [data]; default: the held-out units of [data]."""
+    """A public file with the columns of [data], .csv, .parquet or else jsonl; default: the held-out units."""
     public: bool = False
     """Declares the evaluation records public. Otherwise exact metrics are marked NOT PRIVATE."""
     records: Annotated[int, Field(ge=0)] = 200
     """Most records to evaluate, chosen by a hash; 0 evaluates nothing."""
+    labels: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    """All responses that there are, where there are few: each record is ranked against all others of them,
+    so that ranking accuracy is label accuracy. Default: against three responses of its task."""
 
 
 class RunSettings(Section):

@@ -20,9 +20,10 @@ from fedpeft.backbone.loading import load_backbone
 from fedpeft.config import RunConfig
 from fedpeft.data.prompts import Prompter
 from fedpeft.data.records import Record
-from fedpeft.data.site_data import SiteData, SourceRecords, encode_site, load_records, read_sites
+from fedpeft.data.site_data import SiteData, encode_site
+from fedpeft.data.sources import Datasets, SourceRecords, load_records, read_sites
 from fedpeft.errors import together
-from fedpeft.evaluation import choose_records
+from fedpeft.evaluation import check_labels, choose_records
 from fedpeft.plan import site_epsilons
 from fedpeft.privacy.ledger import Ledger
 from fedpeft.privacy.policy import Policy
@@ -51,19 +52,28 @@ class Sources:
     evaluation: list[Record] | None
 
 
-def read_sources(config: RunConfig, shared: Shared | None = None) -> Sources:
+def read_sources(
+    config: RunConfig, shared: Shared | None = None, datasets: Datasets | None = None
+) -> Sources:
     """Read all data of a simulation; needs no backbone.
+
+    Args:
+        config: of the run.
+        shared: with other runs of this process; default: nothing.
+        datasets: of ``data.source = "python"``: a ``datasets.Dataset`` by the name of each site, or by
+            ``"data.partition"``. Never shared, since nothing tells two of them apart.
 
     Raises:
         UserError: the problems of all sources together.
     """
-    shared, path = shared or Shared(), config.evaluation.path if config.evaluation.records else None
+    shared = Shared() if shared is None or datasets is not None else shared
+    path = config.evaluation.path if config.evaluation.records else None
     privacy = (config.privacy.unit, config.privacy.missing_unit)
     sites, evaluation = together(
         lambda: shared.once(
             "records",
             (config.sites, config.data, privacy),
-            lambda: read_sites(config.sites, config.data, config.privacy),
+            lambda: read_sites(config.sites, config.data, config.privacy, datasets),
         ),
         lambda: None if path is None else load_records(path, config.data),
     )
@@ -116,11 +126,7 @@ class Workspace:
         )  # bad data are told before the wait for the backbone
         self.backbone = load_backbone(config.model)
         self.model = self.backbone.model
-        self.prompter = Prompter(
-            self.backbone.tokenizer,
-            max_length=config.data.max_length,
-            system_prompt=config.data.system_prompt,
-        )
+        self.prompter = Prompter.of(self.backbone.tokenizer, config.data)
         self.data = {name: self._encode(name, records) for name, records in sources.sites.records.items()}
         self.provenance = sources.sites.provenance
         self._tell_what_is_cut()
@@ -179,8 +185,11 @@ class Workspace:
 
     def _choose_records(self, evaluation: list[Record] | None) -> list[Record]:
         held_out = [record for site in self.data.values() for record in site.held_out]
-        limit = self.config.evaluation.records
-        return choose_records(held_out if evaluation is None else evaluation, limit) if limit else []
+        limit, labels = self.config.evaluation.records, self.config.evaluation.labels
+        records = choose_records(held_out if evaluation is None else evaluation, limit) if limit else []
+        if labels:
+            check_labels(records, labels)
+        return records
 
     def _make_site(self, index: int) -> Site:
         name = self.config.sites[index].name

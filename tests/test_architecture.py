@@ -43,6 +43,8 @@ HOMES = {
     "flwr": "fedpeft/flower/",
     "dp_accounting": "fedpeft/privacy/accounting/",
     "opacus": "fedpeft/privacy/accounting/",
+    "datasets": "fedpeft/data/arrow.py",
+    "pyarrow": "fedpeft/data/arrow.py",
 }
 """Third parties that change often or count privacy, each with the one place that may import it."""
 

@@ -66,6 +66,17 @@ def problems(path: Path, *overrides: str, **options: bool) -> tuple[str, ...]:
 # --- one thing wrong: (TOML, key the line starts with, what else the line says) -------------------------
 
 JSONL = '[data]\nsource = "jsonl"\n[[sites]]\nname = "a"\n'
+CSV = JSONL.replace("jsonl", "csv")
+CHATS = '[[sites]]\nname = "a"\npath = "a"\ndeclared_units = 9\n[data]\nsource = "jsonl"\nmessages = "m"\n'
+PARTS = """
+[data]
+source = "jsonl"
+[data.partition]
+kind = "iid"
+declared_units = 100
+path = "table"
+parts = 3
+"""
 BROKEN = {
     "unknown method": ('method = "fedavg"', "method", '"fedavg": must be "fedpeft"'),
     "unknown section": ("[privcy]", "privcy", 'did you mean "privacy"?'),
@@ -98,7 +109,7 @@ BROKEN = {
     "no layers": ("[adapter]\nlayers = []", "adapter.layers", '"all" or a list of whole numbers'),
     "layers by name": ("[adapter]\nlayers = ['top']", "adapter.layers", '"all" or a list of whole numbers'),
     "module of a number": ("[adapter]\nmodules = [1]", "adapter.modules", '"all-linear" or a list of texts'),
-    "unknown source": ("[data]\nsource = 'csv'", "data.source", '"docstrings" or "jsonl"'),
+    "unknown source": ("[data]\nsource = 'xml'", "data.source", '"docstrings" or "jsonl"'),
     "everything held out": ("[data]\nheld_out = 1.0", "data.held_out", "below 1"),
     "nothing held out to evaluate": ("[data]\nheld_out = 0.0", "data.held_out", "evaluation.records = 0"),
     "path of a number": (JSONL + "path = 3\ndeclared_units = 9", "sites.a.path", "a path in quotes"),
@@ -127,6 +138,60 @@ BROKEN = {
     "public as text": ("[evaluation]\npublic = 'yes'", "evaluation.public", "true or false"),
     "seed too large": (f"[run]\nseed = {2**63}", "run.seed", f"below {2**63}"),
     "unknown device": ("[model]\ndevice = 'gpu'", "model.device", "cuda"),
+    "csv without a path": (CSV + "declared_units = 9", "sites.a.path", "missing"),
+    "csv with a data set": (
+        CSV + "path = 'a'\ndataset = 'x/y'\ndeclared_units = 9", "sites.a.dataset", 'set data.source = "hub"'
+    ),
+    "hub without a data set": (
+        CSV.replace("csv", "hub") + "declared_units = 9", "sites.a.dataset", 'data.source = "hub" needs it'
+    ),
+    "slice of a split": (
+        CSV.replace("csv", "hub") + "dataset = 'x'\nsplit = 'train[:9]'\ndeclared_units = 9",
+        "sites.a.split", "matches",
+    ),
+    "python with a path": (
+        CSV.replace("csv", "python") + "path = 'a'\ndeclared_units = 9", "sites.a.path", '"python"; remove it'
+    ),
+    "a file twice": (CSV + "path = 'a'\npaths = ['a']\ndeclared_units = 9", "sites.a.paths", "named twice"),
+    "label of a number": ("[evaluation]\nlabels = ['a', 3]", "evaluation.labels[1]", "text in quotes"),
+    "paths of numbers": (CSV + "paths = [3]\ndeclared_units = 9", "sites.a.paths[0]", "a path in quotes"),
+    "prompt without a column": ("[data]\nprompt = 'Hello'", "data.prompt", "must name a column"),
+    "prompt with a lone brace": ("[data]\nprompt = 'Hello {'", "data.prompt", "a brace itself twice"),
+    "prefix without its column": (
+        "[data]\nprompt = '{text}'\nremove_prefix = 'Is '", "data.remove_prefix", "lacks {instruction}"
+    ),
+    "chats and a prompt": (
+        CHATS + "prompt = '{text}'", "data.prompt", "has no use with data.messages"
+    ),
+    "chats without the template": (CHATS + "chat_template = false", "data.chat_template", "need the chat"),
+    "chats in csv": (CHATS.replace("jsonl", "csv"), "data.messages", "has no lists"),
+    "one label": ("[evaluation]\nlabels = ['a']", "evaluation.labels", "at least 2 different"),
+    "a label twice": ("[evaluation]\nlabels = ['a', 'b', 'a']", "evaluation.labels", "at least 2 different"),
+    "value without a column": (
+        CSV + "path = 'a'\nvalue = 'x'\ndeclared_units = 9", "sites.a.value", "has no use"
+    ),
+    "unknown partition": (PARTS.replace("iid", "random"), "data.partition.kind", '"dirichlet"'),
+    "partition keys without a kind": (
+        "[data.partition]\nparts = 3", "data.partition.parts", 'has no use with data.partition.kind = "none"'
+    ),
+    "partition of docstrings": (
+        PARTS.replace("jsonl", "docstrings").replace("path", "#"), "data.partition.kind", "split by package"
+    ),
+    "partition without a table": (PARTS.replace("path", "#"), "data.partition.path", "missing"),
+    "partition without sites": (PARTS.replace("parts", "#"), "sites", "at least 1"),
+    "no parts": (PARTS.replace("= 3", "= 0"), "data.partition.parts", "at least 1"),
+    "parts and other sites": (
+        PARTS + "[[sites]]\nname = 'a'", "data.partition.parts", "must be the number of tables [[sites]], 1"
+    ),
+    "a part with a file": (
+        PARTS.replace("parts", "#") + "[[sites]]\nname = 'a'\npath = 'b'", "sites.a.path", "has all records"
+    ),
+    "dirichlet without tasks": (PARTS.replace("iid", "dirichlet"), "data.partition.kind", "data.task"),
+    "column without its name": (PARTS.replace("iid", "column"), "data.partition.column", "missing"),
+    "column of another kind": (PARTS + "column = 'x'", "data.partition.column", 'no use with kind "iid"'),
+    "evaluation on the table": (
+        PARTS + "[evaluation]\npath = 'table'", "evaluation.path", "what data.partition trains on"
+    ),
     "empty backbone": ("[model]\nbackbone = ''", "model.backbone", "not empty"),
 }  # fmt: skip
 
@@ -462,3 +527,97 @@ def test_no_tensor_library_is_needed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+# --- sources and partitions -----------------------------------------------------------------------------
+
+
+def test_parts_become_sites_with_equal_shares_of_the_declared_total(write) -> None:
+    config = load_config(write(PARTS))
+    assert config.declared_units == {"part0": 33, "part1": 33, "part2": 33}
+    text = to_toml(config)
+    assert load_config(write(text)) == config  # with parts and sites, as a run's folder has it
+
+
+def test_a_listed_part_may_declare_its_own(write) -> None:
+    sites = "[[sites]]\nname = 'a'\ndeclared_units = 7\nepsilon = 1.0\n[[sites]]\nname = 'b'"
+    config = load_config(write(PARTS.replace("parts = 3", "") + sites))
+    assert config.declared_units == {"a": 7, "b": 50}
+
+
+def test_units_of_a_part_are_declared_never_counted(write) -> None:
+    lines = problems(write(PARTS.replace("declared_units", "#")))
+    assert [line.partition(": missing")[0] for line in lines] == [
+        f"sites.part{n}.declared_units" for n in range(3)
+    ]
+
+
+def test_two_parts_cannot_have_one_value(write) -> None:
+    sites = "column = 'c'\n[[sites]]\nname = 'a'\n[[sites]]\nname = 'b'\nvalue = ' a'"
+    text = PARTS.replace("iid", "column").replace("parts = 3", "") + sites
+    (line,) = problems(write(text))
+    assert line.startswith('sites.b.value = "a": is that of site a already')
+
+
+HUB = """
+[data]
+source = "hub"
+[[sites]]
+name = "a"
+dataset = "who/what"
+declared_units = 9
+subset = "en"
+[[sites]]
+name = "b"
+dataset = "Who/What"
+declared_units = 9
+subset = "fr"
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "starts"),
+    [
+        ('"fr"', '"en"', 'sites.b.dataset = "Who/What": is the data of site a already'),
+        ('subset = "fr"', "", "sites.b.subset: missing, and another site has this data set"),
+        ('"fr"', '"en"\nsplit = "train"', 'sites.b.dataset = "Who/What": is the data of site a already'),
+        ('"fr"', '"en"\nrevision = "abc"', 'sites.b.dataset = "Who/What": is the data of site a already'),
+    ],
+)
+def test_two_sites_cannot_have_the_same_hub_data(write, old: str, new: str, starts: str) -> None:
+    assert load_config(write(HUB))
+    (line,) = problems(write(HUB.replace(old, new)))
+    assert line.startswith(starts)
+    assert load_config(write(HUB.replace('"fr"', '"en"\nsplit = "dev"')))
+
+
+def test_all_paths_of_data_start_from_the_root(write, tmp_path: Path) -> None:
+    (tmp_path / "saved").mkdir()
+    text = PARTS.replace('path = "table"', 'paths = ["x", "/y"]\ndataset = "saved"').replace("jsonl", "hub")
+    partition = parse_partition(write(text.replace("paths", "#")))
+    assert partition.dataset == str(tmp_path / "saved")
+    partition = parse_partition(write(text.replace("hub", "csv").replace("dataset", "#")))
+    assert partition.paths == (tmp_path / "x", Path("/y"))
+    hub_id = parse_partition(write(text.replace("paths", "#").replace('"saved"', '"who/what"'))).dataset
+    assert hub_id == "who/what"
+
+
+def parse_partition(path: Path):
+    return load_config(path).data.partition
+
+
+def test_absent_tables_are_told(write, tmp_path: Path) -> None:
+    (line,) = missing_files(load_config(write(PARTS)))
+    assert line.startswith(f"data.partition.path = {tmp_path / 'table'}: no such file")
+    (tmp_path / "table").touch()
+    assert missing_files(load_config(write(PARTS))) == []
+    (line,) = missing_files(load_config(write(PARTS), ['data.partition.paths=["z"]']))
+    assert line.startswith("data.partition.paths = ")
+    hub = HUB.replace("who/what", "/no/such/folder")
+    assert [line.split(" ")[0] for line in missing_files(load_config(write(hub)))] == ["sites.a.dataset"]
+
+
+@pytest.mark.parametrize("source", ["jsonl", "csv", "parquet"])
+def test_every_source_of_private_records_warns_of_exact_metrics(write, source: str) -> None:
+    text = TWO_SITES.replace('jsonl"', f'{source}"').replace("public = true", "public = false")
+    assert any("NOT PRIVATE" in warning for warning in warnings_of(load_config(write(text))))

@@ -15,7 +15,7 @@ from typing import Final
 
 from fedpeft.config import RunConfig
 from fedpeft.data.records import Record
-from fedpeft.data.site_data import SourceRecords
+from fedpeft.data.sources import SourceRecords
 from fedpeft.evaluation import Scores
 from fedpeft.federation import CHECKPOINT_FOLDER
 from fedpeft.flower.simulation import Observer, simulate

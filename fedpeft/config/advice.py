@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fedpeft.config.problems import shown
 from fedpeft.config.run_config import RunConfig, default_delta
+from fedpeft.config.source_checks import tables_of
 
 
 def missing_files(config: RunConfig) -> list[str]:
@@ -29,9 +30,13 @@ def _missing(config: RunConfig) -> Iterator[str]:
         yield f"model.backbone = {shown(str(backbone))}: no such file or folder; mend the path"
     if config.evaluation.path is not None and not config.evaluation.path.is_file():
         yield _no_file("evaluation.path", config.evaluation.path)
-    for site in config.sites:
-        if site.path is not None and not site.path.is_file():
-            yield _no_file(f"sites.{site.name}.path", site.path)
+    for key, table in tables_of(config).items():
+        for path in table.files:
+            if not path.is_file():
+                yield _no_file(f"{key}.path" if path == table.path else f"{key}.paths", path)
+        folder = Path(table.dataset or "")
+        if folder.is_absolute() and not folder.is_dir():
+            yield _no_file(f"{key}.dataset", folder)
 
 
 def _no_file(key: str, path: Path) -> str:
@@ -69,7 +74,7 @@ def _about_disclosure(config: RunConfig) -> Iterator[str]:
             f"run.seed = {config.run.seed}: a seeded run is reproducible and has no guarantee; "
             "leave it out for one"
         )
-    evaluates_private = config.data.source == "jsonl" and config.evaluation.records > 0
+    evaluates_private = config.data.source != "docstrings" and config.evaluation.records > 0
     if evaluates_private and not config.evaluation.public:
         yield (
             "evaluation.public = false: exact metrics on records that are not public are marked NOT PRIVATE; "

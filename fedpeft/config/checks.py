@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from fedpeft.config.options import OPTION_KEYS, option_names
 from fedpeft.config.problems import Problem, closest, shown
+from fedpeft.config.source_checks import SOURCE_CHECKS
+from fedpeft.config.text_checks import TEXT_CHECKS
 
 if TYPE_CHECKING:
     from fedpeft.config.run_config import RunConfig
-
-_SOURCE_KEYS: Final = {"jsonl": "path", "docstrings": "package"}
 
 
 def cross_problems(config: RunConfig) -> list[Problem]:
@@ -33,7 +33,8 @@ def _known_options(config: RunConfig) -> Iterator[Problem]:
 def _some_site(config: RunConfig) -> Iterator[Problem]:
     if not config.sites:
         yield Problem(
-            ("sites", "data.source"), "sites = []: at least 1 is needed; add a table [[sites]] for each site"
+            ("sites", "data.source", "data.partition.parts"),
+            "sites = []: at least 1 is needed; add a table [[sites]] for each site",
         )
 
 
@@ -45,40 +46,6 @@ def _different_names(config: RunConfig) -> Iterator[Problem]:
             rule = "must differ from every other site's, upper and lower case aside, as it names files"
             yield Problem((key,), f"{key} = {shown(site.name)}: {rule}; rename one of the two")
         seen.add(folded)
-
-
-def _each_site_has_its_source(config: RunConfig) -> Iterator[Problem]:
-    source = config.data.source
-    (other_source,) = _SOURCE_KEYS.keys() - {source}
-    for site in config.sites:
-        key, other = (
-            f"sites.{site.name}.{_SOURCE_KEYS[source]}",
-            f"sites.{site.name}.{_SOURCE_KEYS[other_source]}",
-        )
-        if getattr(site, _SOURCE_KEYS[source]) is None:
-            line = f'{key}: missing, and data.source = "{source}" needs it at every site; add it'
-            yield Problem((key, "data.source"), line)
-        given = getattr(site, _SOURCE_KEYS[other_source])
-        if given is not None:
-            rule = f'has no use with data.source = "{source}"'
-            mend = f'remove it, or set data.source = "{other_source}"'
-            yield Problem((other, "data.source"), f"{other} = {shown(given)}: {rule}; {mend}")
-
-
-def _sites_are_disjoint(config: RunConfig) -> Iterator[Problem]:
-    """The guarantee of the adapter is the largest of the sites' only where their data do not overlap."""
-    name = _SOURCE_KEYS[config.data.source]
-    owners: dict[str, str] = {}
-    for site in config.sites:
-        source = getattr(site, name)
-        if source is None:
-            continue
-        owner = owners.setdefault(str(source), site.name)
-        if owner != site.name:
-            key = f"sites.{site.name}.{name}"
-            rule = f"is the data of site {owner} already, and each record may be counted at one site only"
-            line = f"{key} = {shown(source)}: {rule}; give each site its own data"
-            yield Problem((key, f"sites.{owner}.{name}"), line)
 
 
 def _declared_units(config: RunConfig) -> Iterator[Problem]:
@@ -101,14 +68,6 @@ def _site_epsilon(config: RunConfig) -> Iterator[Problem]:
             yield Problem((key, "privacy.epsilon"), line)
 
 
-def _unit(config: RunConfig) -> Iterator[Problem]:
-    unit = config.privacy.unit
-    if config.data.source == "docstrings" and unit != "record":
-        rule = 'must be "record" with data.source = "docstrings", whose records belong to nobody in common'
-        line = f'privacy.unit = {shown(unit)}: {rule}; leave it out, or set data.source = "jsonl"'
-        yield Problem(("privacy.unit", "data.source"), line)
-
-
 def _min_sites(config: RunConfig) -> Iterator[Problem]:
     least, num_sites = config.federation.min_sites, len(config.sites)
     if least is not None and least > num_sites:
@@ -125,28 +84,14 @@ def _something_to_evaluate(config: RunConfig) -> Iterator[Problem]:
         yield Problem(keys, f"data.held_out = {config.data.held_out}: {rule}; {mend}")
 
 
-def _evaluation_is_no_site(config: RunConfig) -> Iterator[Problem]:
-    """Exact metrics on records that train would not be covered by anything."""
-    for site in config.sites:
-        if site.path is not None and site.path == config.evaluation.path:
-            key = f"sites.{site.name}.path"
-            line = (
-                f"evaluation.path = {shown(site.path)}: is what site {site.name} trains on; leave it out "
-                "to evaluate held-out records, or name another file"
-            )
-            yield Problem(("evaluation.path", key), line)
-
-
 _CHECKS: Final[tuple[Callable[[RunConfig], Iterator[Problem]], ...]] = (
     _known_options,
     _something_to_evaluate,
-    _evaluation_is_no_site,
     _some_site,
     _different_names,
-    _each_site_has_its_source,
-    _sites_are_disjoint,
     _declared_units,
     _site_epsilon,
-    _unit,
     _min_sites,
+    *SOURCE_CHECKS,
+    *TEXT_CHECKS,
 )

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from fedpeft.settings import DataSettings, ModelSettings
+from fedpeft.settings import MOST_PARTS, DataSettings, ModelSettings
 
 DEMONSTRATION_PACKAGES: Final = ("stdlib", "torch", "transformers", "scipy", "pandas", "sympy", "networkx")
 """The sites of source `docstrings` where none are given, one package each."""
@@ -19,14 +19,32 @@ _DEFAULT_BACKBONE: Final = ModelSettings().backbone
 
 
 def fill_sites(raw: dict[str, Any]) -> None:
-    """Fill in the sites of the demonstration, or what they leave out, where its source is chosen."""
+    """Fill in the sites of the demonstration or of a partition, or what they leave out."""
     data = raw.get("data", {})
-    if not isinstance(data, dict) or data.get("source", _DEFAULT_SOURCE) != "docstrings":
+    if not isinstance(data, dict):
         return
-    sites = raw.setdefault("sites", [{"name": name, "package": name} for name in DEMONSTRATION_PACKAGES])
+    partition = data.get("partition", {})
+    if isinstance(partition, dict) and partition.get("kind", "none") != "none":
+        _fill_parts(raw, partition)
+    elif data.get("source", _DEFAULT_SOURCE) == "docstrings":
+        raw.setdefault("sites", [{"name": name, "package": name} for name in DEMONSTRATION_PACKAGES])
+        _fill_units(raw, DEMONSTRATION_UNITS)
+
+
+def _fill_parts(raw: dict[str, Any], partition: dict[str, Any]) -> None:
+    parts, total = partition.get("parts"), partition.get("declared_units")
+    if type(parts) is int and 1 <= parts <= MOST_PARTS:
+        raw.setdefault("sites", [{"name": f"part{number}"} for number in range(parts)])
+    sites = raw.get("sites")
+    if type(total) is int and total > 0 and isinstance(sites, list) and sites:
+        _fill_units(raw, max(1, total // len(sites)))
+
+
+def _fill_units(raw: dict[str, Any], declared_units: int) -> None:
+    sites = raw["sites"]
     for site in sites if isinstance(sites, list) else ():
         if isinstance(site, dict):
-            site.setdefault("declared_units", DEMONSTRATION_UNITS)
+            site.setdefault("declared_units", declared_units)
 
 
 def resolve_paths(raw: dict[str, Any], folder: Path, default_root: str | None) -> None:
@@ -46,10 +64,25 @@ def resolve_paths(raw: dict[str, Any], folder: Path, default_root: str | None) -
             data["root"] = str(_resolved(data["root"], folder))
         root = Path(data["root"]) if isinstance(data["root"], str) else folder
     sites = raw.get("sites")
-    for table in (raw.get("evaluation"), *(sites if isinstance(sites, list) else ())):
-        if isinstance(table, dict) and isinstance(table.get("path"), str):
-            table["path"] = str(_resolved(table["path"], root))
+    partition = data.get("partition") if isinstance(data, dict) else None
+    for table in (raw.get("evaluation"), partition, *(sites if isinstance(sites, list) else ())):
+        if isinstance(table, dict):
+            _resolve_table(table, root)
     _resolve_backbone(raw.get("model"), folder)
+
+
+def _resolve_table(table: dict[str, Any], root: Path) -> None:
+    if isinstance(table.get("path"), str):
+        table["path"] = str(_resolved(table["path"], root))
+    if isinstance(table.get("paths"), list):
+        table["paths"] = [str(_resolved(p, root)) if isinstance(p, str) else p for p in table["paths"]]
+    name = table.get("dataset")
+    if (
+        isinstance(name, str)
+        and name
+        and (name.startswith((".", "/", "~")) or _resolved(name, root).is_dir())
+    ):
+        table["dataset"] = str(_resolved(name, root))
 
 
 def _resolve_backbone(model: Any, folder: Path) -> None:

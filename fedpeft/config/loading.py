@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +26,8 @@ from fedpeft.settings import Section, SiteSettings
 
 DATA_ROOT_VARIABLE: Final = "FEDPEFT_DATA_ROOT"
 """Environment variable with the default of ``[data] root``."""
+
+_ELEMENT: Final = re.compile(r"\[[0-9]+\]$")
 
 
 def load_config(
@@ -95,7 +98,7 @@ def _check_the_rest(raw: dict[str, Any], bad: Mapping[KeyPath, Problem]) -> tupl
     Findings that rest on one of the other keys are left out.
     """
     sound = copy.deepcopy(raw)
-    for path in bad:
+    for path in dict.fromkeys(_removable(path) for path in bad):
         _take_out(sound, path)
     tables = [site for site in sound.get("sites", ()) if site is not None]
     sites = tuple(SiteSettings.model_validate(table) for table in tables if "name" in table)
@@ -104,7 +107,7 @@ def _check_the_rest(raw: dict[str, Any], bad: Mapping[KeyPath, Problem]) -> tupl
         for name, field in RunConfig.model_fields.items()
         if isinstance(field.default, Section)
     }
-    unsound = {problem.keys[0] for problem in bad.values()}
+    unsound = {_ELEMENT.sub("", problem.keys[0]) for problem in bad.values()}
     if len(sites) < len(sound.get("sites", ())):
         unsound.add("sites")
     rest = RunConfig.model_construct(sites=sites, **sections)
@@ -115,6 +118,12 @@ def _check_the_rest(raw: dict[str, Any], bad: Mapping[KeyPath, Problem]) -> tupl
 def _rests_on(key: str, unsound: set[str]) -> bool:
     section = key.partition(".")[0]
     return key in unsound or (section != "sites" and section in unsound)
+
+
+def _removable(path: KeyPath) -> KeyPath:
+    """The whole key where one element of its list does not fit; a site stands for itself."""
+    start = 2 if path[0] == "sites" else 0
+    return path[: next((i for i, part in enumerate(path) if i >= start and isinstance(part, int)), len(path))]
 
 
 def _take_out(raw: dict[str, Any], path: KeyPath) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An instruction and a response become tokens, as the backbone's own chat template has it.
+"""An instruction and a response become tokens, as the backbone's own chat template has it, or as they are.
 
 Prompt and response are tokenized apart, so that the boundary between them, and with it what the loss counts,
 is exact whatever the tokenizer merges.
@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import jinja2
 import numpy as np
 import numpy.typing as npt
 
+from fedpeft.data.records import Turn
+from fedpeft.data.template import tail_of
 from fedpeft.errors import BackboneError, ConfigError, DataError
+from fedpeft.settings import DataSettings
 
 _Message = dict[str, str]
 _Opening = tuple[list[_Message], str, str]
@@ -28,6 +31,7 @@ class ChatTokenizer(Protocol):
 
     chat_template: Any
     bos_token: Any
+    bos_token_id: Any
     eos_token_id: Any
     all_special_ids: Any
     added_tokens_decoder: Any
@@ -72,70 +76,118 @@ class Prompter:
     """Encodes instructions and responses for one backbone.
 
     A response ends with the template's end-of-turn token. What is too long is cut: the response at its end;
-    the prompt only when it leaves no room for one token of response, and then at the end of the instruction,
-    so that the marks which say whose turn it is always stay.
+    the prompt only when it leaves no room for one token of response. Of a prompt the oldest turns of a chat
+    go first, then the end of the instruction, so that the marks which say whose turn it is always stay.
 
     Attributes:
         max_length: most tokens of prompt and response together.
     """
 
-    def __init__(self, tokenizer: ChatTokenizer, *, max_length: int, system_prompt: bool) -> None:
+    def __init__(
+        self,
+        tokenizer: ChatTokenizer,
+        *,
+        max_length: int,
+        system_prompt: bool = False,
+        chat_template: bool = True,
+        end_of_turn: bool = True,
+        tail: str = "",
+    ) -> None:
         """Take the chat template apart.
 
         Args:
-            tokenizer: the backbone's own, with a chat template.
+            tokenizer: the backbone's own.
             max_length: most tokens of an example.
             system_prompt: keep the system prompt that the template inserts by itself.
+            chat_template: use the tokenizer's; otherwise a prompt is the instruction alone, after the token
+                that the tokenizer begins every text with, if it does.
+            end_of_turn: end each response with the token that ends a turn, or a text where there are none.
+            tail: what every instruction ends with; it stays when the instruction is cut.
 
         Raises:
             BackboneError: the tokenizer has no chat template, or it cannot render one user's turn.
             ConfigError: ``max_length`` is too small for the template itself.
         """
-        if not tokenizer.chat_template:
+        if chat_template and not tokenizer.chat_template:
             raise BackboneError(
                 "model.backbone: its tokenizer has no chat template, which says where a response begins; "
-                "name an instruction-tuned backbone, or add chat_template.jinja to its folder"
+                "name an instruction-tuned backbone, add chat_template.jinja to its folder, or set "
+                "data.chat_template = false"
             )
         self.max_length = max_length
         self._tokenizer = tokenizer
+        self._is_chat = chat_template
         plain: _Opening = [], "", ""
-        self._head, self._cut, self._lead = plain if system_prompt else self._without_system_prompt()
-        frame = self._prompt_text(_USER)
+        self._head, self._cut, self._lead = (
+            plain if system_prompt or not chat_template else self._without_system_prompt()
+        )
+        self._begin = [] if chat_template else self._begin_of_text()
+        self._space = " " if not chat_template and tail == tail.rstrip() else ""
+        frame = self._prompt_text(_USER, ())
         if _USER not in frame:
             raise BackboneError(
                 "model.backbone: its chat template leaves out what the user says; name another"
             )
-        before, self._after = (self._tokens(part) for part in frame.split(_USER, 1))
-        self._end = self._end_of_turn()
-        smallest = len(before) + 1 + len(self._after) + 1
+        before, after = frame.split(_USER, 1)
+        self._after = self._tokens(tail + after)
+        self._end = self._end_of_turn() if end_of_turn else []
+        smallest = len(self._begin) + len(self._tokens(before)) + 1 + len(self._after) + 1
         if max_length < smallest:
             raise ConfigError(
                 f"data.max_length is {max_length}, but the chat template needs {smallest} tokens for one of "
                 f"instruction and one of response; set at least {smallest}"
             )
 
-    def encode(self, instruction: str, response: str) -> Example:
-        """Encode one record, cut to ``max_length``."""
-        full = self._tokens(self._prompt_text(instruction))
-        prompt = self._fit(full)
+    @classmethod
+    def of(cls, tokenizer: ChatTokenizer, data: DataSettings) -> Self:
+        """The prompter that ``data`` describes; raises what making one does."""
+        return cls(
+            tokenizer,
+            max_length=data.max_length,
+            system_prompt=data.system_prompt,
+            chat_template=data.chat_template,
+            end_of_turn=data.end_of_turn,
+            tail=tail_of(data.prompt) if data.prompt else "",
+        )
+
+    def encode(self, instruction: str, response: str, before: Sequence[Turn] = ()) -> Example:
+        """Encode one record, cut to ``max_length``; ``before`` are the turns that come before it."""
+        prompt, is_cut = self._fit(instruction, before)
         answer = self.response_ids(response)
         ids = (prompt + answer)[: self.max_length]
-        truncated = len(ids) < len(full) + len(answer)
+        truncated = is_cut or len(ids) < len(prompt) + len(answer)
         return Example(np.asarray(ids, dtype=np.int32), len(prompt), truncated)
 
-    def prompt_ids(self, instruction: str) -> list[int]:
+    def prompt_ids(self, instruction: str, before: Sequence[Turn] = ()) -> list[int]:
         """Tokens up to where the response begins; fewer than ``max_length``."""
-        return self._fit(self._tokens(self._prompt_text(instruction)))
+        return self._fit(instruction, before)[0]
 
     def response_ids(self, response: str) -> list[int]:
-        """Tokens of the response and the end-of-turn token, however many they are."""
-        return self._tokens(response) + self._end
+        """Tokens of the response and, where one is wanted, the end-of-turn token, however many they are."""
+        return self._tokens(self._space + response) + self._end
 
-    def _fit(self, prompt: list[int]) -> list[int]:
+    def _fit(self, instruction: str, before: Sequence[Turn]) -> tuple[list[int], bool]:
+        """The prompt's tokens with one place left for the response, and whether anything was cut away."""
         most = self.max_length - 1
-        if len(prompt) <= most:
-            return prompt
-        return prompt[: most - len(self._after)] + self._after
+        system = [turn for turn in before[:1] if turn.role == "system"]
+        rest = list(before[len(system) :])
+        is_cut = False
+        while True:
+            prompt = self._begin + self._tokens(self._prompt_text(instruction, [*system, *rest]))
+            if len(prompt) <= most:
+                return prompt, is_cut
+            is_cut = True
+            if rest:
+                del rest[:2]  # a turn of the user with its answer
+            elif system and not self._has_room(system):
+                system = []
+            else:
+                return prompt[: most - len(self._after)] + self._after, True
+
+    def _has_room(self, system: Sequence[Turn]) -> bool:
+        """Whether one token of instruction fits after a system turn."""
+        before = self._prompt_text(_USER, system).split(_USER, 1)[0]
+        return len(self._tokens(before)) + 1 + len(self._after) + 1 <= self.max_length
 
     def _tokens(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False, verbose=False))
@@ -146,15 +198,27 @@ class Prompter:
         )
         return str(text)
 
-    def _prompt_text(self, instruction: str) -> str:
-        messages = [*self._head, {"role": "user", "content": instruction}]
+    def _prompt_text(self, instruction: str, before: Sequence[Turn]) -> str:
+        if not self._is_chat:
+            return instruction
+        turns = [
+            {"role": turn.role, "content": turn.content} for turn in (*before, Turn("user", instruction))
+        ]
+        given = turns[0]["role"] == "system"  # instead of the template's own system prompt
         try:
-            text = self._render(messages, generate=True)
+            text = self._render(turns if given else [*self._head, *turns], generate=True)
         except jinja2.TemplateError as error:
+            which = "a system turn" if given else "a user's turn"
             raise BackboneError(
-                f"model.backbone: its chat template cannot render a user's turn ({error}); name another"
+                f"model.backbone: its chat template cannot render {which} ({error}); name another"
             ) from error
-        return self._lead + text[len(self._cut) :]
+        return text if given else self._lead + text[len(self._cut) :]
+
+    def _begin_of_text(self) -> list[int]:
+        """The token that the tokenizer puts before every text, where it does."""
+        begin = self._tokenizer.bos_token_id
+        first = list(self._tokenizer.encode(_USER, add_special_tokens=True, verbose=False))[:1]
+        return [begin] if begin is not None and first == [begin] else []
 
     def _without_system_prompt(self) -> _Opening:
         """Find what renders a user's turn alone: messages to put first, text to cut off, text to put back.
@@ -181,7 +245,7 @@ class Prompter:
         """Tokens that end the assistant's turn: to the first special one that the template writes, or EOS."""
         turns = [{"role": "user", "content": _USER}, {"role": "assistant", "content": _ASSISTANT}]
         try:
-            text = self._render(turns, generate=False)
+            text = self._render(turns, generate=False) if self._is_chat else ""
         except jinja2.TemplateError:
             text = ""
         tokenizer = self._tokenizer

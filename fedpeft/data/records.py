@@ -4,6 +4,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Turn(NamedTuple):
+    """A message of a chat; ``role`` is ``system``, ``user`` or ``assistant``."""
+
+    role: str
+    content: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +25,8 @@ class Record:
         instruction: what the user asks.
         response: what the assistant should answer.
         task: the group that ranking distractors come from; empty where there is none.
+        before: turns of a chat that come before the instruction.
+        part: the value that tells its site where one table is split by a column.
     """
 
     id: str
@@ -24,6 +34,8 @@ class Record:
     instruction: str
     response: str
     task: str = ""
+    before: tuple[Turn, ...] = ()
+    part: str = ""
 
 
 def is_unicode(text: str) -> bool:

@@ -6,6 +6,15 @@ What this returns is exact and carries no noise: use it on records that are decl
 
 from fedpeft.evaluation.over_runs import compare_runs, summarize_runs
 from fedpeft.evaluation.scores import Scores, compare, evaluate, summarize
-from fedpeft.evaluation.selection import choose_records
+from fedpeft.evaluation.selection import check_labels, choose_records
 
-__all__ = ["Scores", "choose_records", "compare", "compare_runs", "evaluate", "summarize", "summarize_runs"]
+__all__ = [
+    "Scores",
+    "check_labels",
+    "choose_records",
+    "compare",
+    "compare_runs",
+    "evaluate",
+    "summarize",
+    "summarize_runs",
+]

@@ -38,7 +38,7 @@ class Scores:
         num_tokens: ``(n,)`` tokens of the response, the end of the turn included where it was not cut.
         num_correct: ``(n,)`` of them predicted.
         log_likelihood: ``(n,)`` sum over the response, natural logarithm; may be infinite or not a number.
-        is_ranked: ``(n,)`` whether there were three other responses to rank against.
+        is_ranked: ``(n,)`` whether there were enough other responses to rank against.
         is_first: ``(n,)`` whether the true response had the highest log-likelihood per token.
     """
 
@@ -56,6 +56,7 @@ def evaluate(
     records: Sequence[Record],
     *,
     device: torch.device,
+    labels: Sequence[str] = (),
     max_tokens: int = 1024,
     progress: Progress | None = None,
 ) -> Scores:
@@ -66,10 +67,11 @@ def evaluate(
         prompter: a :class:`fedpeft.data.prompts.Prompter` of the model's tokenizer.
         records: held out; distractors come from among them.
         device: where the model is.
+        labels: all responses that there are; each record is then ranked against all others of them.
         max_tokens: padded tokens of one forward pass; memory and speed, not the result.
         progress: called with (records done, all records).
     """
-    questions = ask(records, prompter)
+    questions = ask(records, prompter, labels)
     answers = answer(model, questions, device=device, max_tokens=max_tokens, progress=progress)
     return Scores(
         ids=tuple(record.id for record in records),

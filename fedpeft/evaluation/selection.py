@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
-from fedpeft.data.records import Record
+from fedpeft.data.records import Record, Turn
+from fedpeft.errors import DataError
 
 NUM_DISTRACTORS = 3
 _MAX_DRAWS = 64
@@ -24,7 +26,7 @@ class Encoder(Protocol):
 
     max_length: int
 
-    def prompt_ids(self, instruction: str) -> list[int]:
+    def prompt_ids(self, instruction: str, before: Sequence[Turn] = ()) -> list[int]:
         """Tokens before the response; at least one, fewer than ``max_length``."""
         ...
 
@@ -37,7 +39,7 @@ class Encoder(Protocol):
 class Question:
     """A prompt and its candidate responses, as tokens cut to the maximal length; the first one is true.
 
-    ``responses`` has one entry where the record is not ranked, else ``1 + NUM_DISTRACTORS``.
+    ``responses`` has one entry where the record is not ranked, else all labels or ``1 + NUM_DISTRACTORS``.
     """
 
     prompt: tuple[int, ...]
@@ -64,11 +66,26 @@ def choose_records(records: Sequence[Record], limit: int) -> list[Record]:
     return [records[index] for index in sorted(index for _, _, index in in_turn[:limit])]
 
 
-def ask(records: Sequence[Record], encoder: Encoder) -> list[Question]:
-    """Make the question of each record, with distractors from the other records of its task.
+def check_labels(records: Sequence[Record], labels: Sequence[str]) -> None:
+    """Refuse records whose response is none of the labels.
 
-    A record is ranked when its task has at least four records and three responses among them differ, as the
-    model sees them, from its own and from each other.
+    Raises:
+        DataError: there is such a record; it tells how many there are, and no content.
+    """
+    wrong = sum(record.response not in labels for record in records)
+    if wrong:
+        raise DataError(
+            f"evaluation.labels: {wrong} of {len(records)} records to evaluate have another response; "
+            "list every label, or leave the key out"
+        )
+
+
+def ask(records: Sequence[Record], encoder: Encoder, labels: Sequence[str] = ()) -> list[Question]:
+    """Make the question of each record.
+
+    With ``labels``, distractors are all the others of them. Without, they come from the other records of its
+    task: a record is ranked when its task has at least four records and three responses among them differ, as
+    the model sees them, from its own and from each other.
     """
     texts_of: dict[str, list[str]] = defaultdict(list)
     num_records: dict[str, int] = defaultdict(int)
@@ -77,29 +94,33 @@ def ask(records: Sequence[Record], encoder: Encoder) -> list[Question]:
         num_records[record.task] += 1
     # Sorted and without repetitions, so that the order of the records does not matter.
     texts_of = defaultdict(list, {task: sorted(set(texts)) for task, texts in texts_of.items()})
-    encoded: dict[str, list[int]] = {}
-
-    def response(text: str) -> list[int]:
-        if text not in encoded:
-            encoded[text] = encoder.response_ids(text)
-        return encoded[text]
-
+    encoded = cache(encoder.response_ids)
+    closed = sorted(set(labels))
     questions = []
     for record in records:
-        prompt = encoder.prompt_ids(record.instruction)
+        prompt = encoder.prompt_ids(record.instruction, record.before)
         room = encoder.max_length - len(prompt)
-        responses = [tuple(response(record.response)[:room])]
-        if num_records[record.task] > NUM_DISTRACTORS:
+        candidates: Iterable[str] = ()
+        if closed:
+            candidates = closed
+        elif num_records[record.task] > NUM_DISTRACTORS:
             texts = texts_of[record.task]
-            for index in _draws(record, len(texts)):
-                candidate = tuple(response(texts[index])[:room])
-                if candidate not in responses:
-                    responses.append(candidate)
-                if len(responses) > NUM_DISTRACTORS:
-                    break
-        is_ranked = len(responses) > NUM_DISTRACTORS
+            candidates = (texts[index] for index in _draws(record, len(texts)))
+        wanted = len(closed) or 1 + NUM_DISTRACTORS
+        responses = _different((encoded(text)[:room] for text in (record.response, *candidates)), wanted)
+        is_ranked = len(responses) == wanted > 1
         questions.append(Question(tuple(prompt), tuple(responses if is_ranked else responses[:1])))
     return questions
+
+
+def _different(responses: Iterable[Sequence[int]], wanted: int) -> list[tuple[int, ...]]:
+    """The first responses that differ, as tokens; at most ``wanted``."""
+    found: dict[tuple[int, ...], None] = {}
+    for response in responses:
+        found[tuple(response)] = None
+        if len(found) == wanted:
+            break
+    return list(found)
 
 
 def _draws(record: Record, count: int) -> Iterator[int]:

@@ -46,7 +46,8 @@ def simulate(
         config: a complete run.
         out: folder for the run's files; must not exist yet, or be empty.
         observer: hears of progress.
-        sources: what was read already; default: read now.
+        sources: what was read already, as ``read_sources`` does, with ``data.source = "python"`` from objects
+            of the calling program; default: read now.
         shared: what this run has in common with others of the process.
 
     Returns:
@@ -68,8 +69,13 @@ def simulate(
         return _run(workspace, plan, None, observer, watch)
 
 
-def resume(out: Path, observer: Observer | None = None) -> JsonDict:
+def resume(out: Path, observer: Observer | None = None, *, sources: Sources | None = None) -> JsonDict:
     """Go on with the simulation in ``out`` from its last complete round.
+
+    Args:
+        out: the folder that ``simulate`` was given.
+        observer: hears of progress.
+        sources: as ``simulate`` was given; default: read now.
 
     Raises:
         RunDirectoryError: ``out`` is not a run, or the run is complete.
@@ -81,7 +87,7 @@ def resume(out: Path, observer: Observer | None = None) -> JsonDict:
         rounds = config.federation.rounds
         raise RunDirectoryError(f"{out}: all {rounds} rounds are complete; its result is in {RESULT_FILE}")
     plan = plan_of(config)
-    with Workspace(config, out, observer.site_step if observer else None) as workspace:
+    with Workspace(config, out, observer.site_step if observer else None, sources) as workspace:
         watch.lap("load", watch.started)
         return _run(workspace, plan, checkpoint, observer, watch)
 

@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from fedpeft.data.jsonl import read_jsonl
+from fedpeft.data.jsonl import jsonl_rows
 from fedpeft.data.records import Record
+from fedpeft.data.rows import read_records
 from fedpeft.errors import DataError
 from fedpeft.settings import DataSettings
 
@@ -27,7 +28,8 @@ def _write(tmp_path, *lines):
 
 
 def _read(path, settings=None, unit="record", missing_unit="refuse"):
-    return read_jsonl(path, settings or _settings(id="id"), unit=unit, missing_unit=missing_unit)
+    table = (str(path), jsonl_rows(path))
+    return read_records([table], settings or _settings(id="id"), unit=unit, missing_unit=missing_unit)
 
 
 def _problems(path, *args, **kwargs):
@@ -147,7 +149,7 @@ class TestMissingUnit:
     def test_misspelt_column_does_not_become_record_units(self, tmp_path):
         path = _write(tmp_path, _row(), _row(id="r2"))
         [problem] = _problems(path, unit="pateint", missing_unit="record")
-        assert "column 'pateint' ([privacy] unit) is in no line" in problem
+        assert "column 'pateint' ([privacy] unit) is in no row" in problem
 
     def test_record_without_id_is_refused_unless_allowed(self, tmp_path):
         path = _write(tmp_path, _row(id=None))
@@ -215,8 +217,9 @@ def test_task_column_must_be_filled(tmp_path):
 
 
 def test_duplicate_id_names_both_lines(tmp_path):
-    problems = _problems(_write(tmp_path, _row(), _row(id="r2"), _row()))
-    assert problems == [":3: id 'r1' is that of line 1 already; give each record its own"]
+    path = _write(tmp_path, _row(), _row(id="r2"), _row())
+    problems = _problems(path)
+    assert problems == [f":3: id 'r1' is that of {path}:1 already; give each record its own"]
 
 
 @pytest.mark.parametrize("line", [b"{", b"nonsense", b"[" * 100_000, b"{} {}"])

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from fedpeft.data.prompts import Prompter
+from fedpeft.data.records import Turn
 from fedpeft.errors import BackboneError, ConfigError
+from fedpeft.settings import DataSettings
 from fedpeft.testing import tiny_tokenizer
 
 # The kinds of template in use, each shortened to what matters here. BOS is <|endoftext|>.
@@ -218,3 +220,116 @@ def test_too_small_a_length_is_refused_with_the_bound():
     assert len(example.ids) == bound
     with pytest.raises(ConfigError):
         _prompter(max_length=bound - 1)
+
+
+class TestChat:
+    """Turns before the instruction."""
+
+    BEFORE = (Turn("user", "Who?"), Turn("assistant", "Me."))
+    EARLIER = "<|im_start|>user\nWho?<|im_end|>\n<|im_start|>assistant\nMe.<|im_end|>\n"
+    SYSTEM = Turn("system", "Be kind.")
+
+    def _text(self, *before, **changes):
+        prompter = _prompter(**changes)
+        return _tokenizer().decode(prompter.prompt_ids("How?", before))
+
+    def test_are_rendered_in_order(self):
+        assert self._text(*self.BEFORE) == self.EARLIER + CHATML
+
+    def test_a_given_system_turn_stands_whatever_the_template_inserts(self):
+        given = "<|im_start|>system\nBe kind.<|im_end|>\n"
+        assert self._text(self.SYSTEM, *self.BEFORE) == given + self.EARLIER + CHATML
+        assert self._text(self.SYSTEM, system_prompt=True) == given + CHATML
+
+    def test_a_template_without_system_turns_is_told(self):
+        with pytest.raises(BackboneError, match="cannot render a system turn"):
+            _prompter(_tokenizer("refuses")).prompt_ids("How?", (self.SYSTEM,))
+
+    def test_only_the_last_answer_is_trained(self):
+        prompter = _prompter()
+        example = prompter.encode("How?", "So.", self.BEFORE)
+        assert example.ids[example.num_prompt :].tolist() == prompter.response_ids("So.")
+        assert not example.truncated
+
+    def test_the_oldest_turns_go_first(self):
+        whole = len(_prompter().prompt_ids("How?", (self.SYSTEM, *self.BEFORE * 2)))
+        prompter = _prompter(max_length=whole)  # one token too few
+        ids = prompter.prompt_ids("How?", (self.SYSTEM, *self.BEFORE * 2))
+        assert ids == _prompter().prompt_ids("How?", (self.SYSTEM, *self.BEFORE))
+        assert prompter.encode("How?", "So.", (self.SYSTEM, *self.BEFORE * 2)).truncated
+
+    def test_then_the_instruction_is_cut_and_the_marks_stay(self):
+        text = self._text(self.SYSTEM, Turn("user", "word " * 200), Turn("assistant", "ok"), max_length=64)
+        assert text.endswith("How?<|im_end|>\n<|im_start|>assistant\n")
+        assert "word" not in text
+        prompter = _prompter(max_length=64)
+        text = _tokenizer().decode(prompter.prompt_ids("word " * 99, (self.SYSTEM, *self.BEFORE)))
+        assert text.startswith("<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nword ")
+        assert text.endswith("<|im_end|>\n<|im_start|>assistant\n")
+
+    def test_a_system_turn_without_room_goes(self):
+        long = Turn("system", "word " * 99)
+        assert self._text(long, max_length=64) == CHATML
+
+
+class TestRaw:
+    """Without the chat template."""
+
+    def _prompter(self, tokenizer=None, **changes):
+        given = {"max_length": 64, "chat_template": False} | changes
+        return Prompter(tokenizer or _tokenizer(), **given)
+
+    def test_prompt_and_response_stand_as_they_are(self):
+        prompter = self._prompter(tail="\nSentiment:")
+        example = prompter.encode("Review: fine\nSentiment:", "positive")
+        assert _tokenizer().decode(example.ids) == "Review: fine\nSentiment: positive<|im_end|>"
+        assert _tokenizer().decode(example.ids[: example.num_prompt]) == "Review: fine\nSentiment:"
+
+    def test_a_prompt_that_ends_in_white_space_is_followed_at_once(self):
+        assert _tokenizer().decode(self._prompter(tail="\n").response_ids("yes")) == "yes<|im_end|>"
+
+    def test_the_end_of_turn_can_be_left_out_in_both_forms(self):
+        assert _tokenizer().decode(self._prompter(end_of_turn=False).response_ids("yes")) == " yes"
+        assert (
+            _tokenizer().decode(self._prompter(chat_template=True, end_of_turn=False).response_ids("y"))
+            == "y"
+        )
+
+    def test_no_chat_template_is_needed(self):
+        self._prompter(_tokenizer(chat_template=None))
+        with pytest.raises(BackboneError, match=r"or set data\.chat_template = false"):
+            self._prompter(_tokenizer(chat_template=None), chat_template=True)
+
+    def test_what_the_prompt_ends_with_stays(self):
+        prompter = self._prompter(tail="\nSentiment:", max_length=32)
+        text = _tokenizer().decode(prompter.prompt_ids("Review: " + "word " * 99 + "\nSentiment:"))
+        assert text.startswith("Review: word ")
+        assert text.endswith("\nSentiment:")
+        chat = self._prompter(tail="\nRate:", max_length=40, chat_template=True)
+        text = _tokenizer().decode(chat.prompt_ids("word " * 99 + "\nRate:"))
+        assert text.endswith("\nRate:<|im_end|>\n<|im_start|>assistant\n")
+
+    def test_a_tokenizer_that_begins_texts_begins_prompts(self):
+        class Beginning:
+            """A tokenizer that puts BOS before every text, as Llama's and Gemma's do."""
+
+            def __init__(self):
+                self._inner = _tokenizer()
+
+            def __getattr__(self, name):
+                return getattr(self._inner, name)
+
+            def encode(self, text, add_special_tokens=True, **kwargs):
+                ids = self._inner.encode(text, add_special_tokens=False, **kwargs)
+                return [self._inner.bos_token_id, *ids] if add_special_tokens else ids
+
+        example = self._prompter(Beginning()).encode("How?", "So.")
+        assert _tokenizer().decode(example.ids) == "<|endoftext|>How? So.<|im_end|>"
+
+    def test_settings_describe_it(self):
+        data = DataSettings(
+            prompt="Review: {text}\nSentiment:", chat_template=False, end_of_turn=False, max_length=64
+        )
+        example = Prompter.of(_tokenizer(), data).encode("Review: x\nSentiment:", "positive")
+        assert _tokenizer().decode(example.ids) == "Review: x\nSentiment: positive"
+        assert Prompter.of(_tokenizer(), DataSettings()).max_length == 256

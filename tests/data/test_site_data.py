@@ -9,14 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from fedpeft.data.prompts import Prompter
-from fedpeft.data.site_data import (
-    check_file,
-    check_sources,
-    encode_site,
-    load_records,
-    read_sites,
-    site_path,
-)
+from fedpeft.data.site_data import encode_site
+from fedpeft.data.sources import read_sites
 from fedpeft.data.split import is_held_out
 from fedpeft.errors import ConfigError, DataError
 from fedpeft.settings import DataSettings, PrivacySettings, SiteSettings
@@ -199,98 +193,6 @@ class TestDocstrings:
             read_sites(sites, DataSettings(), PrivacySettings(unit="owner"))
 
 
-class TestCheckSources:
-    """Problems that are told before anything is read."""
-
-    def _problem(self, site, data=None):
-        problems = check_sources([site], data or _data())
-        assert len(problems) <= 1
-        return "".join(problems)
-
-    def test_a_good_file_has_none(self, tmp_path):
-        assert not self._problem(SiteSettings(name="a", path=_write(tmp_path / "a.jsonl", [])))
-
-    def test_nothing_is_read(self, tmp_path):
-        path = tmp_path / "a.jsonl"
-        path.write_bytes(b"\xff not records at all")
-        assert not self._problem(SiteSettings(name="a", path=path))
-
-    def test_absent_file(self, tmp_path):
-        problem = self._problem(SiteSettings(name="a", path=tmp_path / "no.jsonl"))
-        assert problem == f"sites.a.path: {tmp_path / 'no.jsonl'} does not exist; correct the path"
-
-    def test_folder(self, tmp_path):
-        problem = self._problem(SiteSettings(name="a", path=tmp_path))
-        assert problem.startswith(f"sites.a.path: {tmp_path} is a folder; ")
-
-    def test_no_right_to_read(self, tmp_path, monkeypatch):
-        path = _write(tmp_path / "a.jsonl", [])
-        path.chmod(0)
-
-        def refuse(self, *args, **kwargs):  # the suite may run as a user whom no mode stops
-            raise PermissionError(13, "Permission denied")
-
-        monkeypatch.setattr(Path, "open", refuse)
-        assert "cannot be read (Permission denied)" in self._problem(SiteSettings(name="a", path=path))
-
-    def test_no_path(self):
-        assert self._problem(SiteSettings(name="a", package="json")).startswith("sites.a.path: is not given")
-
-    def test_no_package(self):
-        problem = self._problem(SiteSettings(name="a", path=Path("x")), DataSettings())
-        assert problem.startswith("sites.a.package: is not given")
-
-    def test_package_that_is_not_installed(self):
-        problem = self._problem(SiteSettings(name="a", package="no_such_package_here"), DataSettings())
-        assert problem.startswith("sites.a.package: package 'no_such_package_here' is not installed")
-
-    def test_installed_package(self):
-        assert not self._problem(SiteSettings(name="a", package="networkx"), DataSettings())
-        assert not self._problem(SiteSettings(name="a", package="stdlib"), DataSettings())
-
-    def test_all_sites_are_told(self, tmp_path):
-        sites = [SiteSettings(name=name, path=tmp_path / name) for name in ("a", "b")]
-        assert len(check_sources(sites, _data())) == 2
-
-    def test_two_sites_cannot_share_data(self, tmp_path):
-        path = _write(tmp_path / "a.jsonl", [])
-        (tmp_path / "link.jsonl").symlink_to(path)
-        sites = [SiteSettings(name="a", path=path), SiteSettings(name="b", path=tmp_path / "link.jsonl")]
-        [problem] = check_sources(sites, _data())
-        assert problem == "sites.b.path: is that of site 'a' already; give each its own data"
-        twins = [SiteSettings(name=name, package="networkx") for name in ("a", "b")]
-        assert len(check_sources(twins, DataSettings())) == 1
-
-    def test_reading_checks_first(self, tmp_path):
-        sites = [SiteSettings(name="a", path=tmp_path / "no.jsonl")]
-        with pytest.raises(DataError, match="does not exist"):
-            read_sites(sites, _data(), PrivacySettings())
-
-
-def test_relative_paths_start_from_the_root(tmp_path):
-    site = SiteSettings(name="a", path=Path("x/a.jsonl"))
-    assert site_path(site, _data(root=tmp_path)) == tmp_path / "x/a.jsonl"
-    assert site_path(SiteSettings(name="a", path=tmp_path / "b"), _data(root=Path("/else"))) == tmp_path / "b"
-
-
-class TestEvaluationFile:
-    """A public file with the columns of [data]."""
-
-    def test_needs_no_unit(self, tmp_path):
-        path = _write(tmp_path / "e.jsonl", [{"instruction": "q", "response": "a", "kind": "t"}])
-        [record] = load_records(path, _data(id=None, task="kind"))
-        assert (record.instruction, record.response, record.task) == ("q", "a", "t")
-
-    def test_absent_and_empty_files_are_refused(self, tmp_path):
-        with pytest.raises(DataError, match=r"^evaluation\.path: .*does not exist"):
-            load_records(tmp_path / "no.jsonl", _data())
-        with pytest.raises(DataError, match=r"^evaluation\.path: .*holds no records"):
-            load_records(_write(tmp_path / "e.jsonl", []), _data())
-
-    def test_check_names_the_key(self, tmp_path):
-        assert (check_file(tmp_path, "evaluation.path") or "").startswith("evaluation.path: ")
-
-
 @pytest.fixture(scope="module")
 def medquad():
     root = os.environ.get("FEDPEFT_DATA_ROOT")
@@ -334,13 +236,3 @@ def test_a_real_institute_is_encoded(medquad, prompter):
     assert len(site.units) + len({record.unit for record in site.held_out}) == 59
     assert max(len(examples) for examples in site.units.values()) == 4
     assert site.share_truncated > 0.9
-
-
-def test_a_hard_link_is_the_same_file(tmp_path):
-    (tmp_path / "a.jsonl").write_text("")
-    (tmp_path / "b.jsonl").hardlink_to(tmp_path / "a.jsonl")
-    sites = [
-        SiteSettings(name=name, path=tmp_path / f"{name}.jsonl", declared_units=1) for name in ("a", "b")
-    ]
-    (problem,) = check_sources(sites, DataSettings(source="jsonl"))
-    assert "is that of site 'a' already" in problem

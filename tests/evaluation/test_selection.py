@@ -4,8 +4,11 @@
 import random
 from collections import Counter
 
+import pytest
+
 from fedpeft.data.records import Record
-from fedpeft.evaluation.selection import ask, choose_records
+from fedpeft.errors import DataError
+from fedpeft.evaluation.selection import ask, check_labels, choose_records
 
 
 class Letters:
@@ -13,7 +16,7 @@ class Letters:
 
     max_length = 40
 
-    def prompt_ids(self, instruction):
+    def prompt_ids(self, instruction, before=()):
         return [1, *map(ord, instruction)][: self.max_length - 1]
 
     def response_ids(self, response):
@@ -91,3 +94,40 @@ def test_prompt_and_response_fit_the_maximal_length():
     for question in ask(records, Letters()):
         for response in question.responses:
             assert 1 <= len(response) <= 40 - len(question.prompt)
+
+
+class TestLabels:
+    """A closed set of responses."""
+
+    RECORDS = (
+        Record("1", "1", "ask", "yes", "a"),
+        Record("2", "2", "ask", "no", "b"),
+        Record("3", "3", "ask", "no", "b"),
+    )
+
+    def _answers(self, labels, records=RECORDS, encoder=None):
+        questions = ask(records, encoder or Letters(), labels)
+        return [["".join(map(chr, ids[:-1])) for ids in question.responses] for question in questions]
+
+    def test_all_others_are_distractors_whatever_the_task_holds(self):
+        assert self._answers(["yes", "no"]) == [["yes", "no"], ["no", "yes"], ["no", "yes"]]
+        assert self._answers(["yes", "no", "perhaps"])[0] == ["yes", "no", "perhaps"]
+
+    def test_their_order_does_not_matter(self):
+        assert self._answers(["perhaps", "yes", "no"]) == self._answers(["no", "perhaps", "yes"])
+
+    def test_without_them_these_few_records_are_not_ranked(self):
+        assert self._answers([]) == [["yes"], ["no"], ["no"]]
+
+    def test_labels_that_the_model_sees_alike_are_not_ranked(self):
+        class Short(Letters):
+            max_length = 5  # one token after the prompt
+
+        records = [Record("1", "1", "ask", "nay", "a")]
+        [question] = ask(records, Short(), ["nay", "no"])
+        assert len(question.responses) == 1
+
+    def test_another_response_is_refused(self):
+        check_labels(self.RECORDS, ["yes", "no"])
+        with pytest.raises(DataError, match=r"^evaluation\.labels: 2 of 3 records"):
+            check_labels(self.RECORDS, ["yes", "perhaps"])
