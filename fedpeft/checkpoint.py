@@ -25,13 +25,14 @@ import numpy.typing as npt
 
 from fedpeft.aggregation.server_optimizer import OptimizerState
 from fedpeft.errors import RunDirectoryError
+from fedpeft.privacy.allocation.history import Statistics
 from fedpeft.types import FloatVector, JsonDict, PrivacyEvent, Schedule
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FILE_NAME = "state.ckpt"
 
 _MAGIC = b"fedpeft-checkpoint"
-_OPTIMIZER_PREFIX = "optimizer."
+_OPTIMIZER_PREFIX, _STATISTICS_PREFIX = "optimizer.", "statistics."
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,9 @@ class Checkpoint:
         rounds_completed: 0 before the first round.
         adapter: ``(d,)`` float32, as the next round's requests carry it.
         optimizer: arrays of the server optimizer.
+        statistics: arrays that the noise allocation learnt from releases.
+        scales: ``(S,)`` that they led to, for the next round; empty before the first. Kept, so that another
+            machine's rounding cannot change a request that a site has already paid for.
         schedules: what each site was asked to commit, by site; empty before the sites were asked.
         ledger_heads: the newest head seen of each site's ledger.
         events: what each site's releases cost, in order, as the releases said.
@@ -54,6 +58,8 @@ class Checkpoint:
     rounds_completed: int
     adapter: FloatVector
     optimizer: OptimizerState
+    statistics: Statistics
+    scales: tuple[float, ...]
     schedules: dict[str, Schedule]
     ledger_heads: dict[str, str]
     events: dict[str, tuple[PrivacyEvent, ...]]
@@ -63,7 +69,7 @@ class Checkpoint:
     @classmethod
     def fresh(cls, run_id: str, adapter: FloatVector, metrics_before: JsonDict) -> Checkpoint:
         """The state of a run that has not begun."""
-        return cls(run_id, 0, adapter, {}, {}, {}, {}, (), metrics_before)
+        return cls(run_id, 0, adapter, {}, {}, (), {}, {}, {}, (), metrics_before)
 
 
 def save(checkpoint: Checkpoint, folder: Path) -> None:
@@ -126,6 +132,7 @@ def _pack(checkpoint: Checkpoint) -> bytes:
     facts = {
         "run_id": checkpoint.run_id,
         "rounds_completed": checkpoint.rounds_completed,
+        "scales": checkpoint.scales,
         "schedules": {site: dataclasses.asdict(s) for site, s in checkpoint.schedules.items()},
         "ledger_heads": checkpoint.ledger_heads,
         "events": {site: [dataclasses.asdict(e) for e in es] for site, es in checkpoint.events.items()},
@@ -134,6 +141,7 @@ def _pack(checkpoint: Checkpoint) -> bytes:
     }
     arrays: dict[str, npt.NDArray[Any]]
     arrays = {_OPTIMIZER_PREFIX + name: array for name, array in checkpoint.optimizer.items()}
+    arrays |= {_STATISTICS_PREFIX + name: array for name, array in checkpoint.statistics.items()}
     arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
     arrays["adapter"] = checkpoint.adapter
     buffer = io.BytesIO()
@@ -150,7 +158,9 @@ def _unpack(body: bytes) -> Checkpoint:
         run_id=facts["run_id"],
         rounds_completed=facts["rounds_completed"],
         adapter=adapter,
-        optimizer={name.removeprefix(_OPTIMIZER_PREFIX): array for name, array in arrays.items()},
+        optimizer=_under(_OPTIMIZER_PREFIX, arrays),
+        statistics=_under(_STATISTICS_PREFIX, arrays),
+        scales=tuple(facts["scales"]),
         schedules={site: _schedule(fields) for site, fields in facts["schedules"].items()},
         ledger_heads=facts["ledger_heads"],
         events={site: tuple(PrivacyEvent(**e) for e in es) for site, es in facts["events"].items()},
@@ -162,6 +172,10 @@ def _unpack(body: bytes) -> Checkpoint:
 def _schedule(fields: JsonDict) -> Schedule:
     parts = tuple((multiplier, steps) for multiplier, steps in fields["parts"])
     return Schedule(**fields | {"parts": parts})
+
+
+def _under(prefix: str, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
 
 
 def _make_names_durable(folder: Path) -> None:

@@ -22,6 +22,7 @@ from fedpeft.aggregation.server_optimizer import ServerOptimizer
 from fedpeft.aggregation.tally import Ask, Tally
 from fedpeft.checkpoint import Checkpoint, save
 from fedpeft.errors import FedpeftError, RunDirectoryError
+from fedpeft.privacy.allocation.allocator import Allocator
 from fedpeft.types import (
     FloatVector,
     JsonDict,
@@ -45,6 +46,7 @@ class RoundPlan:
     """What every round of a run has in common, all of it public.
 
     Attributes:
+        allocator: makes the scales of every round.
         num_sites: how many sites to wait for before the run begins, at most ``deadline_s``.
         min_sites: fewer sites, at the start or in a round, end the run with the model as it is.
         deadline_s: of a round, and of each exchange before the first.
@@ -53,7 +55,7 @@ class RoundPlan:
     rounds: int
     local_steps: int
     learning_rate: float
-    scales: tuple[float, ...]
+    allocator: Allocator
     clipping: str
     layout_digest: str
     num_sites: int
@@ -151,7 +153,8 @@ class _Run:
     def commit(self) -> StopReason | None:
         """Fix the schedules, make them durable here, then have every site commit its own."""
         if not self.state.schedules:
-            self.state = replace(self.state, schedules=dict(self.schedule(self.facts)))
+            first = self.plan.allocator.scales(self.state.statistics)
+            self.state = replace(self.state, schedules=dict(self.schedule(self.facts)), scales=first)
         save(self.state, self.folder / CHECKPOINT_FOLDER)
         self._write_records("w", self.state.records)
         schedules = self.state.schedules
@@ -196,6 +199,7 @@ class _Run:
         mean = tally.aggregator.result()
         adapter, optimizer = self.optimizer.apply(self.state.adapter, mean, self.state.optimizer)
         check_step(number, self.state.adapter, adapter)
+        statistics = self.plan.allocator.observe(self.state.statistics, tally.observation(mean))
         times.append(self.clock())
         norm = math.sqrt(float(mean @ mean))
         record = {"round": number, **tally.record(norm, times[1] - times[0], times[2] - times[1])}
@@ -205,6 +209,8 @@ class _Run:
                 rounds_completed=number,
                 adapter=adapter,
                 optimizer=optimizer,
+                statistics=statistics,
+                scales=self.plan.allocator.scales(statistics),
                 ledger_heads={**self.state.ledger_heads, **tally.ledger_heads},
                 events=_with_events(self.state.events, tally.events),
                 records=(*self.state.records, record),
@@ -222,7 +228,7 @@ class _Run:
             learning_rate=self.plan.learning_rate,
             noise_multiplier=schedule.noise_multiplier_at((number - 1) * self.plan.local_steps),
             sampling_rate=schedule.sampling_rate,
-            scales=self.plan.scales,
+            scales=self.state.scales,
             clipping=self.plan.clipping,
             layout_digest=self.plan.layout_digest,
             adapter=self.state.adapter,

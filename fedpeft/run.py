@@ -20,6 +20,7 @@ from fedpeft.evaluation import Scores, evaluate, summarize
 from fedpeft.federation import CHECKPOINT_FOLDER, Outcome, RoundPlan, run_rounds
 from fedpeft.folder import new_run_id
 from fedpeft.plan import Plan, make_plan
+from fedpeft.privacy.allocation.allocator import Allocator
 from fedpeft.privacy.allocation.base import find as find_allocation
 from fedpeft.result import (
     RESULT_FILE,
@@ -30,8 +31,9 @@ from fedpeft.result import (
     scores_to_json,
     spent_by_site,
 )
+from fedpeft.settings import PrivacySettings
 from fedpeft.shared import content_digest
-from fedpeft.types import FloatVector, JsonDict, Schedule, SiteFacts, Transport
+from fedpeft.types import FloatVector, JsonDict, Layout, Schedule, SiteFacts, Transport
 from fedpeft.workspace import Workspace
 
 ADAPTER_FOLDER = "adapter"
@@ -113,7 +115,6 @@ def _rounds(
 ) -> Outcome:
     config = workspace.config
     by_name = {site.name: site for site in plan.sites}
-    rule = find_allocation(config.privacy.allocation)
 
     def schedule(facts: Mapping[str, SiteFacts]) -> dict[str, Schedule]:
         known = {name: by_name[name] for name in facts if name in by_name}
@@ -129,7 +130,7 @@ def _rounds(
             rounds=config.federation.rounds,
             local_steps=config.training.local_steps,
             learning_rate=config.training.learning_rate,
-            scales=rule.allocate(plan.layout, config.privacy.clip_norm).scales,
+            allocator=make_allocator(config.privacy, plan.layout),
             clipping=config.privacy.clipping,
             layout_digest=workspace.adapter.digest,
             num_sites=len(plan.sites),
@@ -142,6 +143,17 @@ def _rounds(
         optimizer=make_server_optimizer(config.federation),
         folder=workspace.out,
         on_round=on_round,
+    )
+
+
+def make_allocator(privacy: PrivacySettings, layout: Layout) -> Allocator:
+    """What ``[privacy]`` says on how noise is shared among the segments of ``layout``."""
+    return Allocator(
+        find_allocation(privacy.allocation),
+        layout,
+        privacy.clip_norm,
+        lambda2=privacy.lambda2,
+        drop_after=privacy.drop_after,
     )
 
 

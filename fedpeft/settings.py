@@ -175,10 +175,18 @@ class PrivacySettings(Section):
     """Default: 1 / declared_units^1.1 of the largest site."""
     clipping: Literal["automatic", "flat"] = "automatic"
     """`automatic`: z / (|z| + 0.01). `flat`: z * min(1, 1 / |z|)."""
-    clip_norm: Annotated[float, Field(ge=1e-12, le=1e12)] = 1.0
+    clip_norm: Annotated[float, Field(ge=1e-9, le=1e9)] = 1.0
     """Scale C of the whole vector before clipping."""
     allocation: Text = "uniform"
-    """How noise is shared among segments."""
+    """How noise is shared among segments, from what earlier rounds released; it never changes epsilon.
+    `uniform`: the same everywhere. `instability`: more for segments whose gradients vary, less for important
+    ones. `kl`: as `instability`, weighing also how far noise moves the gradient's distribution. `anadp`: less
+    for important segments."""
+    lambda2: NonNegative = 1.0
+    """Of `kl`: weight of that divergence against noise energy; 0 makes it `instability`."""
+    drop_after: Annotated[int, Field(ge=0)] = 0
+    """Rounds in a row that noise must drown a segment (20 times its signal) before it is frozen for the rest
+    of the run, never more than half of all segments; 0 freezes none."""
     arithmetic: Text = "float"
     """`float`: float64 sums with continuous noise. `grid`: integers with discrete Gaussian noise, which
     leaves nothing to attacks on floating point."""

@@ -22,6 +22,8 @@ def _checkpoint(rounds=2) -> Checkpoint:
         rounds_completed=rounds,
         adapter=random.standard_normal(50).astype(np.float32),
         optimizer={"first": random.standard_normal(50), "step": np.array([2.0])},
+        statistics={"mean": random.standard_normal(50), "rounds": np.array([2.0])},
+        scales=(0.1 + 0.2, 2.0**40),
         schedules={"north": Schedule.constant("r1", 1.1, 0.1, 8, "record")},
         ledger_heads={"north": "ab12"},
         events={"north": (PrivacyEvent("poisson-gaussian", 1.1, 0.1, 2, "record"),)},
@@ -36,8 +38,11 @@ def _assert_same(left: Checkpoint, right: Checkpoint) -> None:
     assert {k: v.tobytes() for k, v in left.optimizer.items()} == {
         k: v.tobytes() for k, v in right.optimizer.items()
     }
+    assert {k: v.tobytes() for k, v in left.statistics.items()} == {
+        k: v.tobytes() for k, v in right.statistics.items()
+    }
     for field in fields(Checkpoint):
-        if field.name not in ("adapter", "optimizer"):
+        if field.name not in ("adapter", "optimizer", "statistics"):
             assert getattr(left, field.name) == getattr(right, field.name)
 
 
@@ -162,7 +167,7 @@ def test_other_version_is_refused_by_name(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "FORMAT_VERSION", 7)
         save(_checkpoint(), tmp_path)
-    with pytest.raises(RunDirectoryError, match="format '7', this version reads 1"):
+    with pytest.raises(RunDirectoryError, match="format '7', this version reads 2"):
         load(tmp_path)
 
 

@@ -14,7 +14,10 @@ from fedpeft.aggregation.server_optimizer import Adam, Sgd
 from fedpeft.checkpoint import Checkpoint, load
 from fedpeft.errors import FedpeftError, RunDirectoryError
 from fedpeft.federation import RoundPlan, run_rounds
-from fedpeft.types import PrivacyEvent, PrivateUpdate, RefusalCode, Schedule, SiteFacts
+from fedpeft.privacy.allocation.allocator import Allocator
+from fedpeft.privacy.allocation.instability import Rule as Instability
+from fedpeft.privacy.allocation.uniform import Rule as Uniform
+from fedpeft.types import Layout, PrivacyEvent, PrivateUpdate, RefusalCode, Schedule, Segment, SiteFacts
 
 SIZE = 12
 UNITS = {"east": 100, "north": 300, "west": 50}
@@ -59,14 +62,15 @@ class FakeTransport:
                 yield site, answer
 
 
+LAYOUT = Layout((Segment("a", 0, "m", (4,), 0), Segment("b", 1, "m", (2, 4), 4)))
 PLAN = RoundPlan(
-    rounds=3, local_steps=2, learning_rate=0.5, scales=(1.0, 2.0), clipping="automatic", layout_digest="abc",
-    num_sites=3, min_sites=3, deadline_s=5.0,
+    rounds=3, local_steps=2, learning_rate=0.5, allocator=Allocator(Uniform(), LAYOUT, 2.0),
+    clipping="automatic", layout_digest="abc", num_sites=3, min_sites=3, deadline_s=5.0,
 )  # fmt: skip
 
 
 def _schedule(facts):
-    return {site: Schedule.constant("run", MULTIPLIERS[site], RATE, 6, "record") for site in facts}
+    return {site: Schedule.constant("run", MULTIPLIERS[site], RATE, 10, "record") for site in facts}
 
 
 def _fresh() -> Checkpoint:
@@ -112,7 +116,8 @@ class TestCompleteRun:
         assert request.request_id == "run:west:2"
         assert (request.round_number, request.local_steps, request.learning_rate) == (2, 2, 0.5)
         assert (request.noise_multiplier, request.sampling_rate) == (2.5, RATE)
-        assert (request.scales, request.clipping, request.layout_digest) == ((1.0, 2.0), "automatic", "abc")
+        assert (request.scales, request.clipping) == ((2.0, 2.0), "automatic")
+        assert request.layout_digest == "abc"
 
     def test_the_newest_head_is_echoed(self, tmp_path):
         transport = FakeTransport()
@@ -366,9 +371,64 @@ class TestStops:
         assert transport.committed == {}
 
 
+class TestAllocation:
+    def test_a_round_is_asked_with_scales_that_only_earlier_releases_decide(self, tmp_path):
+        plan = replace(PLAN, rounds=5, allocator=Allocator(Instability(), LAYOUT, 1.0))
+        same, other = FakeTransport(), FakeTransport(misbehave=_ten_times_in_round_three)
+        for transport, folder in ((same, "same"), (other, "other")):
+            (tmp_path / folder).mkdir()
+            _run(tmp_path / folder, transport, plan)
+        scales = [[asked["north"].scales for asked in t.requests] for t in (same, other)]
+        assert scales[0][:3] == scales[1][:3]
+        assert scales[0][3] != scales[1][3]
+        assert all(len({r.scales for r in asked.values()}) == 1 for asked in same.requests)
+
+    def test_what_is_observed_is_the_mean_gradient_and_its_known_noise(self, tmp_path):
+        seen = []
+
+        class Spy(Allocator):
+            def observe(self, statistics, observation):
+                seen.append(observation)
+                return statistics
+
+        transport = FakeTransport()
+        outcome = _run(tmp_path, transport, replace(PLAN, rounds=1, allocator=Spy(Uniform(), LAYOUT, 2.0)))
+        (observation,) = seen
+        moved = outcome.state.adapter.astype(float) - _fresh().adapter
+        np.testing.assert_allclose(observation.gradient, -moved / (0.5 * 2), rtol=1e-4)
+        # Each of 2 steps at site k adds noise of standard deviation multiplier / (rate * units) to its mean.
+        total = RATE * sum(UNITS.values())
+        variance = sum(
+            (RATE * UNITS[s] / total) ** 2 * 2 * (m / (RATE * UNITS[s])) ** 2 for s, m in MULTIPLIERS.items()
+        )
+        assert observation.unit_noise == pytest.approx(variance / 2**2)
+        assert observation.adapter.tobytes() == _fresh().adapter.tobytes()
+        assert observation.scales == (2.0, 2.0)
+
+    def test_a_site_that_did_not_answer_leaves_the_noise_too(self, tmp_path):
+        silent = FakeTransport(misbehave=lambda s, r: [] if s == "west" else None)
+        seen = []
+
+        class Spy(Allocator):
+            def observe(self, statistics, observation):
+                seen.append(observation.unit_noise)
+                return statistics
+
+        allocator = Spy(Uniform(), LAYOUT, 2.0)
+        _run(tmp_path, silent, replace(PLAN, rounds=1, min_sites=2, allocator=allocator))
+        total = RATE * (UNITS["east"] + UNITS["north"])
+        variance = (MULTIPLIERS["east"] ** 2 + MULTIPLIERS["north"] ** 2) / (2 * total**2)
+        assert seen == [pytest.approx(variance)]
+
+
+def _ten_times_in_round_three(site, request):
+    release = _release(request)
+    return [replace(release, values=10 * release.values)] if request.round_number == 3 else None
+
+
 class TestResume:
     @pytest.mark.parametrize("optimizer", [Sgd(0.7, 0.01), Adam(0.05, 0.01, 0.9)], ids=["sgd", "adam"])
-    @pytest.mark.parametrize("stop_in", [1, 2, 3])
+    @pytest.mark.parametrize("stop_in", [1, 2, 4, 5])
     def test_equals_an_uninterrupted_run_bit_for_bit(self, tmp_path, stop_in, optimizer):
         def misbehave(site, request):
             if (site, request.round_number) == ("north", stop_in):
@@ -377,14 +437,16 @@ class TestResume:
         (tmp_path / "whole").mkdir()
         (tmp_path / "parts").mkdir()
         whole_transport, first, second = FakeTransport(), FakeTransport(misbehave=misbehave), FakeTransport()
-        whole = _run(tmp_path / "whole", whole_transport, optimizer=optimizer)
-        _run(tmp_path / "parts", first, optimizer=optimizer)
+        plan = replace(PLAN, rounds=5, allocator=Allocator(Instability(), LAYOUT, 1.0, drop_after=3))
+        whole = _run(tmp_path / "whole", whole_transport, plan, optimizer=optimizer)
+        _run(tmp_path / "parts", first, plan, optimizer=optimizer)
         start = load(tmp_path / "parts" / "checkpoint")
         assert start.rounds_completed == stop_in - 1
         never = lambda facts: pytest.fail("schedules are fixed once in the life of a run")  # noqa: E731
-        resumed = _run(tmp_path / "parts", second, start=start, optimizer=optimizer, schedule=never)
+        resumed = _run(tmp_path / "parts", second, plan, start, optimizer=optimizer, schedule=never)
 
         assert resumed.stopped_because == "completed"
+        assert len({request["east"].scales for request in whole_transport.requests}) > 2, "nothing was learnt"
         assert resumed.state.adapter.tobytes() == whole.state.adapter.tobytes()
         assert resumed.events == whole.events
         assert resumed.state.ledger_heads == whole.state.ledger_heads

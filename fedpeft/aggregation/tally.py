@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import final
 
 import numpy as np
 
-from fedpeft.aggregation.base import Aggregator
+from fedpeft.aggregation.base import Aggregator, DoubleVector
+from fedpeft.privacy.allocation.history import Observation
 from fedpeft.types import Answer, JsonDict, PrivacyEvent, PrivateUpdate, RefusalCode, TrainRequest
 
 
@@ -98,6 +100,32 @@ class Tally:
     def problems(self) -> dict[str, str]:
         """Why each site that is not in the aggregate is not."""
         return {**self.refused, **self.dropped, **dict.fromkeys(self.missing, "no answer")}
+
+    @property
+    def noise_variance(self) -> float:
+        """Of the noise in a coordinate of the weighted mean update, at scale 1; times b_s^2 in segment s.
+
+        A site's update is its learning rate times the sum of its steps' noises, each of standard deviation
+        multiplier / expected batch; the weights are the expected batches.
+        """
+        requests = [self.asks[site].request for site in self.answered]
+        noise = math.fsum((r.learning_rate * r.noise_multiplier) ** 2 * r.local_steps for r in requests)
+        return noise / math.fsum(self.asks[site].weight for site in self.answered) ** 2
+
+    def observation(self, mean: DoubleVector) -> Observation:
+        """What the round released, as a mean gradient with its noise.
+
+        Args:
+            mean: ``(d,)`` the weighted mean of the updates that came.
+        """
+        request = self.asks[self.answered[0]].request  # in what matters here all are alike
+        moved = request.learning_rate * request.local_steps
+        return Observation(
+            gradient=mean / -moved,
+            adapter=request.adapter,
+            scales=request.scales,
+            unit_noise=self.noise_variance / moved**2,
+        )
 
     def record(self, update_norm: float, train_seconds: float, aggregate_seconds: float) -> JsonDict:
         """The round's line of ``rounds.jsonl``, without its number.

@@ -26,6 +26,9 @@ ROUNDING_SLACK: Final = 2.0**-14
 SCALE_RANGE: Final = (2.0**-40, 2.0**40)
 """Scales outside would let float64 underflow or overflow where a gradient does not."""
 
+FROZEN_SCALE: Final = SCALE_RANGE[1]
+"""A segment at this scale takes no part: it fills none of the clip norm, and nothing is released for it."""
+
 _GAMMA: Final = 0.01
 
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from fedpeft.errors import MechanismError
 from fedpeft.privacy.arithmetic.base import Arithmetic
 from fedpeft.privacy.arithmetic.base import find as find_arithmetic
-from fedpeft.privacy.clipping import clip_factors, is_scale
+from fedpeft.privacy.clipping import FROZEN_SCALE, clip_factors, is_scale
 from fedpeft.privacy.randomness import KeyedStream
 from fedpeft.types import Layout, PrivacyEvent
 
@@ -78,7 +78,8 @@ class PoissonGaussianSum:
 
         Args:
             layout: of the ``(d,)`` vector, S segments.
-            scales: ``(S,)`` b_s in [2^-40, 2^40]; a function of releases and public facts only.
+            scales: ``(S,)`` b_s in [2^-40, 2^40]; a function of releases and public facts only. At 2^40 a
+                segment is frozen: zeros are released for it.
             clipping: ``"automatic"`` or ``"flat"``.
             noise_multiplier: standard deviation of the noise over the sensitivity of the sum.
             sampling_rate: probability with which each unit was sampled.
@@ -138,7 +139,7 @@ class PoissonGaussianSum:
         self._sum = None
         noised = total.noised(stream)
         for segment, scale in zip(self._layout.segments, self._scales, strict=True):
-            noised[segment.slice] *= scale
+            noised[segment.slice] *= scale if scale < FROZEN_SCALE else 0.0  # what was noised is thrown away
         event = PrivacyEvent(
             kind="poisson-gaussian",
             noise_multiplier=total.noise_multiplier,

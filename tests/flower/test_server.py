@@ -12,15 +12,18 @@ from fedpeft.federation import RoundPlan, run_rounds
 from fedpeft.flower.client import build_client_app
 from fedpeft.flower.grid import InProcessGrid, server_context
 from fedpeft.flower.server import build_server_app
-from fedpeft.types import RefusalCode, Schedule
+from fedpeft.privacy.allocation.allocator import Allocator
+from fedpeft.privacy.allocation.uniform import Rule as Uniform
+from fedpeft.types import Layout, RefusalCode, Schedule, Segment
 
 SIZE = 10
 
 
 def _run(sites, find_site, folder, *, start=None, **changes):
     plan = {
-        "rounds": 3, "local_steps": 2, "learning_rate": 0.5, "scales": (1.0,), "clipping": "flat",
-        "layout_digest": "abc", "num_sites": len(sites), "min_sites": len(sites), "deadline_s": 60.0,
+        "rounds": 3, "local_steps": 2, "learning_rate": 0.5, "clipping": "flat", "layout_digest": "abc",
+        "allocator": Allocator(Uniform(), Layout((Segment("a", 0, "m", (SIZE,), 0),)), 1.0),
+        "num_sites": len(sites), "min_sites": len(sites), "deadline_s": 60.0,
         **changes,
     }  # fmt: skip
     outcomes = []

@@ -12,7 +12,7 @@ import torch
 from fedpeft.errors import MechanismError
 from fedpeft.privacy.arithmetic import float as float_module
 from fedpeft.privacy.arithmetic import grid as grid_module
-from fedpeft.privacy.clipping import ROUNDING_SLACK, clip_factors
+from fedpeft.privacy.clipping import FROZEN_SCALE, ROUNDING_SLACK, clip_factors
 from fedpeft.privacy.mechanism import PoissonGaussianSum, combine
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.types import Layout, Segment
@@ -251,3 +251,26 @@ def test_an_unknown_clipping_rule_or_shape_is_refused() -> None:
         step("none").add(gradients(1))
     with pytest.raises(MechanismError, match="shapes"):
         step().add(gradients(1)[:2])
+
+
+def test_a_frozen_segment_releases_zeros_and_takes_nothing_of_the_clip_norm() -> None:
+    """The other segments are clipped as if it were not there, whatever its gradient."""
+    mechanism, without = step("flat", scales=(0.5, FROZEN_SCALE, 1.0)), step("flat")
+    unit = gradients(1, 0.01)
+    unit[1] = torch.full((1, *SHAPES[1]), 1e6)
+    mechanism.add(unit)
+    unit[1] = torch.zeros(1, *SHAPES[1])
+    without.add(unit)
+    where = layout().segments[1].slice
+    summed, expected = scaled_sum(mechanism), scaled_sum(without)
+    assert np.abs(np.delete(summed - expected, range(where.start, where.stop))).max() < 1e-5
+    released = mechanism.release(Randomness.fresh().stream("noise")).value
+    assert (released[where] == 0).all()
+    assert (np.delete(released, range(where.start, where.stop)) != 0).all()
+
+
+def test_just_below_the_frozen_scale_noise_is_released() -> None:
+    """The control: it is that one scale alone that stands for frozen."""
+    mechanism = step("flat", scales=(0.5, FROZEN_SCALE / 2, 1.0))
+    released = mechanism.release(Randomness.fresh().stream("noise")).value
+    assert (np.abs(released[layout().segments[1].slice]) > 1e3).all()

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How noise is shared among segments: shares of the budget and public clip levels.
 
-A rule is one file in this folder with a final class ``Rule``. It can cost utility, never privacy: the
-mechanism's sensitivity is 1 whatever the scales are.
+A rule is one file in this folder with a final class ``Rule``. It sees public facts and what past releases
+taught (:class:`~fedpeft.privacy.allocation.history.History`), nothing else. It can cost utility, never
+privacy: the mechanism's sensitivity is 1 whatever the scales are.
 """
 
 from __future__ import annotations
@@ -11,9 +12,14 @@ import importlib
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar, Final
+
+import numpy as np
 
 from fedpeft.errors import MechanismError
-from fedpeft.types import Layout
+from fedpeft.privacy.allocation.history import DoubleVector, History
+
+_MOST: Final = 5.0  # times the part that a segment has of the elements, for a share or a squared level
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +47,30 @@ class Allocation:
         return tuple(c / math.sqrt(a) for c, a in zip(self.clip_levels, self.shares, strict=True))
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is public before a round.
+
+    Attributes:
+        sizes: ``(S,)`` elements of each segment.
+        clip_norm: C, the scale of the whole vector; rules keep sum C_s^2 = C^2.
+        lambda2: weight of the divergence in the rule ``kl``.
+    """
+
+    sizes: DoubleVector
+    clip_norm: float
+    lambda2: float = 0.0
+
+
 class AllocationRule(ABC):
-    """Makes the allocation of a round."""
+    """Makes the allocation of a round. Deterministic, and without state of its own."""
+
+    learns: ClassVar[bool] = True
+    """Whether it looks at the history; one that does not saves its keeping."""
 
     @abstractmethod
-    def allocate(self, layout: Layout, clip_norm: float) -> Allocation:
-        """For a layout and the scale C of the whole vector."""
+    def allocate(self, facts: Facts, history: History) -> Allocation:
+        """For the ``(S,)`` segments of ``facts``, from what ``history`` knows of each."""
 
 
 def find(name: str) -> AllocationRule:
@@ -54,3 +78,23 @@ def find(name: str) -> AllocationRule:
     module = importlib.import_module(f"fedpeft.privacy.allocation.{name.replace('-', '_')}")
     rule: AllocationRule = module.Rule()
     return rule
+
+
+def balanced(values: DoubleVector, sizes: DoubleVector) -> DoubleVector:
+    """Parts that sum to 1: as ``values``, but none beyond five times or a fifth of its part of the elements.
+
+    Values that are all zero, or that overflow, give the parts of the elements.
+    """
+    usual: DoubleVector = sizes / sizes.sum()
+    largest = values.max()
+    if not (np.isfinite(values).all() and largest > 0):
+        return usual
+    parts = values / largest
+    parts = np.clip(parts / parts.sum(), usual / _MOST, usual * _MOST)
+    return np.asarray(parts / parts.sum())
+
+
+def make_allocation(facts: Facts, levels: DoubleVector, shares: DoubleVector) -> Allocation:
+    """From ``(S,)`` parts of C^2 and ``(S,)`` shares, each of which sums to 1."""
+    clip_levels = facts.clip_norm * np.sqrt(levels)
+    return Allocation(tuple(shares.tolist()), tuple(clip_levels.tolist()))

@@ -3,19 +3,20 @@
 
 from __future__ import annotations
 
-import math
-from typing import final
+from typing import ClassVar, final
 
-from fedpeft.privacy.allocation.base import Allocation, AllocationRule
-from fedpeft.types import Layout
+from fedpeft.privacy.allocation.base import Allocation, AllocationRule, Facts, make_allocation
+from fedpeft.privacy.allocation.history import History
 
 
 @final
 class Rule(AllocationRule):
-    """Equal shares; every scale is C."""
+    """Shares and clip levels as the segments' sizes; every scale is C."""
 
-    def allocate(self, layout: Layout, clip_norm: float) -> Allocation:
-        """Shares 1/S and clip levels C/sqrt(S), so that b_s = C for every segment."""
-        num_segments = len(layout.segments)
-        share, level = 1 / num_segments, clip_norm / math.sqrt(num_segments)
-        return Allocation((share,) * num_segments, (level,) * num_segments)
+    learns: ClassVar[bool] = False
+
+    def allocate(self, facts: Facts, history: History) -> Allocation:
+        """Shares d_s / d and clip levels C sqrt(d_s / d), so that b_s = C for every segment."""
+        del history  # nothing is learnt
+        parts = facts.sizes / facts.sizes.sum()
+        return make_allocation(facts, parts, parts)

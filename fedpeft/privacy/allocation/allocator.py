@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From round to round: what was learnt, which segments are given up, and the scales of the next round.
+
+State goes in and comes out as plain arrays, which the checkpoint keeps together with the scales it led to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from fedpeft.errors import MechanismError
+from fedpeft.privacy.allocation import uniform
+from fedpeft.privacy.allocation.base import Allocation, AllocationRule, Facts
+from fedpeft.privacy.allocation.history import DoubleVector, History, Observation, Statistics, learn, read
+from fedpeft.privacy.clipping import FROZEN_SCALE, is_scale
+from fedpeft.types import Layout
+
+WARM_UP: Final = 2
+"""Rounds that a rule must have seen before it is asked; until then noise is uniform."""
+
+DROWNED: Final = 20.0
+"""Noise over signal in the mean square of a coordinate, beyond which a round counts against a segment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allocator:
+    """The allocation of every round of a run.
+
+    Attributes:
+        clip_norm: scale C of the whole vector.
+        lambda2: of the rule ``kl``.
+        drop_after: rounds in a row that noise must drown a segment before it is frozen for the rest of the
+            run; 0 freezes none.
+    """
+
+    rule: AllocationRule
+    layout: Layout
+    clip_norm: float
+    lambda2: float = 0.0
+    drop_after: int = 0
+
+    @property
+    def learns(self) -> bool:
+        """Whether rounds need to be observed at all."""
+        return self.rule.learns or self.drop_after > 0
+
+    def observe(self, statistics: Statistics, seen: Observation) -> Statistics:
+        """The state after a round; pure."""
+        if not self.learns:
+            return statistics
+        new = dict(learn(statistics, self.layout, seen))
+        if self.drop_after:
+            new |= self._frozen_after(new)
+        return new
+
+    def scales(self, statistics: Statistics) -> tuple[float, ...]:
+        """``(S,)`` b_s of the next round.
+
+        Raises:
+            MechanismError: the rule made no allocation of these segments, or scales out of range.
+        """
+        num_segments = len(self.layout.segments)
+        live = statistics.get("frozen", np.zeros(num_segments)) == 0
+        sizes = np.array([float(segment.size) for segment in self.layout.segments])
+        facts = Facts(sizes[live], self.clip_norm, self.lambda2)
+        history = _only(read(statistics, num_segments), live)
+        rule = self.rule if history.rounds >= WARM_UP else uniform.Rule()
+        scales = self._check(rule.allocate(facts, history), int(live.sum())).scales
+        return _spread(scales, live)
+
+    def _check(self, allocation: Allocation, num_segments: int) -> Allocation:
+        if len(allocation.shares) != num_segments or not all(map(is_scale, allocation.scales)):
+            raise MechanismError(
+                f"privacy.allocation: the rule gave {len(allocation.shares)} shares and clip levels for "
+                f"{num_segments} segments, or scales outside [2^-40, 2^40]; choose another rule"
+            )
+        return allocation
+
+    def _frozen_after(self, statistics: Statistics) -> dict[str, DoubleVector]:
+        """Count drowned rounds; freeze what has enough of them, the worst first, never more than half."""
+        num_segments = len(self.layout.segments)
+        history = read(statistics, num_segments)
+        drowned = history.noise > DROWNED * history.signal
+        counts = np.where(drowned, statistics.get("drowned", np.zeros(num_segments)) + 1, 0.0)
+        frozen = statistics.get("frozen", np.zeros(num_segments)).copy()
+        candidates = np.flatnonzero((counts >= self.drop_after) & (frozen == 0) & (history.rounds > WARM_UP))
+        worst_first = candidates[np.argsort(_signal_over_noise(history)[candidates], kind="stable")]
+        room = num_segments // 2 - int(frozen.sum())
+        frozen[worst_first[: max(room, 0)]] = 1.0
+        return {"drowned": counts, "frozen": frozen}
+
+
+def _signal_over_noise(history: History) -> DoubleVector:
+    return history.signal / np.maximum(history.noise, np.finfo(np.float64).tiny)
+
+
+def _only(history: History, live: np.ndarray) -> History:
+    return History(
+        history.rounds,
+        history.variance[live],
+        history.signal[live],
+        history.importance[live],
+        history.uncertainty[live],
+        history.noise[live],
+        history.unit_noise,
+    )
+
+
+def _spread(scales: tuple[float, ...], live: np.ndarray) -> tuple[float, ...]:
+    remaining = iter(scales)
+    return tuple(next(remaining) if is_live else FROZEN_SCALE for is_live in live.tolist())
