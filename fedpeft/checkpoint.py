@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from fedpeft.aggregation.server_optimizer import OptimizerState
 from fedpeft.errors import RunDirectoryError
-from fedpeft.privacy.allocation.history import Statistics
+from fedpeft.privacy.allocation.history import DoubleVector, Statistics
 from fedpeft.types import FloatVector, JsonDict, PrivacyEvent, Schedule
 
 FORMAT_VERSION = 2
@@ -43,6 +43,7 @@ class Checkpoint:
         run_id: of the schedules that the sites committed.
         rounds_completed: 0 before the first round.
         adapter: ``(d,)`` float32, as the next round's requests carry it.
+        average: ``(d,)`` float64, of the adapters of all rounds; no request depends on it.
         optimizer: arrays of the server optimizer.
         statistics: arrays that the noise allocation learnt from releases.
         scales: ``(S,)`` that they led to, for the next round; empty before the first. Kept, so that another
@@ -57,6 +58,7 @@ class Checkpoint:
     run_id: str
     rounds_completed: int
     adapter: FloatVector
+    average: DoubleVector
     optimizer: OptimizerState
     statistics: Statistics
     scales: tuple[float, ...]
@@ -69,7 +71,7 @@ class Checkpoint:
     @classmethod
     def fresh(cls, run_id: str, adapter: FloatVector, metrics_before: JsonDict) -> Checkpoint:
         """The state of a run that has not begun."""
-        return cls(run_id, 0, adapter, {}, {}, (), {}, {}, {}, (), metrics_before)
+        return cls(run_id, 0, adapter, adapter.astype(np.float64), {}, {}, (), {}, {}, {}, (), metrics_before)
 
 
 def save(checkpoint: Checkpoint, folder: Path) -> None:
@@ -144,6 +146,7 @@ def _pack(checkpoint: Checkpoint) -> bytes:
     arrays |= {_STATISTICS_PREFIX + name: array for name, array in checkpoint.statistics.items()}
     arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
     arrays["adapter"] = checkpoint.adapter
+    arrays["average"] = checkpoint.average
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
@@ -158,6 +161,7 @@ def _unpack(body: bytes) -> Checkpoint:
         run_id=facts["run_id"],
         rounds_completed=facts["rounds_completed"],
         adapter=adapter,
+        average=arrays.pop("average"),
         optimizer=_under(_OPTIMIZER_PREFIX, arrays),
         statistics=_under(_STATISTICS_PREFIX, arrays),
         scales=tuple(facts["scales"]),

@@ -15,16 +15,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
+from fedpeft.aggregation.averaging import include
 from fedpeft.aggregation.base import Aggregator
-from fedpeft.aggregation.server_optimizer import ServerOptimizer
+from fedpeft.aggregation.server_optimizer import ServerOptimizer, check_step
+from fedpeft.aggregation.smoothing import Smoother
 from fedpeft.aggregation.tally import Ask, Tally
 from fedpeft.checkpoint import Checkpoint, save
-from fedpeft.errors import FedpeftError, RunDirectoryError
+from fedpeft.errors import RunDirectoryError
 from fedpeft.privacy.allocation.allocator import Allocator
 from fedpeft.types import (
-    FloatVector,
     JsonDict,
     PrivacyEvent,
     RefusalCode,
@@ -46,21 +45,28 @@ class RoundPlan:
     """What every round of a run has in common, all of it public.
 
     Attributes:
+        learning_rates: of the sites' steps, one a round.
         allocator: makes the scales of every round.
+        smoother: of the aggregate, before the server optimizer.
         num_sites: how many sites to wait for before the run begins, at most ``deadline_s``.
         min_sites: fewer sites, at the start or in a round, end the run with the model as it is.
         deadline_s: of a round, and of each exchange before the first.
     """
 
-    rounds: int
     local_steps: int
-    learning_rate: float
+    learning_rates: tuple[float, ...]
     allocator: Allocator
+    smoother: Smoother
     clipping: str
     layout_digest: str
     num_sites: int
     min_sites: int
     deadline_s: float
+
+    @property
+    def rounds(self) -> int:
+        """How many."""
+        return len(self.learning_rates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +203,13 @@ class _Run:
         if len(tally.answered) < self.plan.min_sites:
             return self._stop(f"answered round {number}", len(tally.answered), tally.problems)
         mean = tally.aggregator.result()
-        adapter, optimizer = self.optimizer.apply(self.state.adapter, mean, self.state.optimizer)
+        smoother = self.plan.smoother
+        adapter, optimizer = self.optimizer.apply(
+            self.state.adapter,
+            smoother.smooth(mean),
+            smoother.noise_after(tally.noise(smoother.layout)),
+            self.state.optimizer,
+        )
         check_step(number, self.state.adapter, adapter)
         statistics = self.plan.allocator.observe(self.state.statistics, tally.observation(mean))
         times.append(self.clock())
@@ -208,6 +220,7 @@ class _Run:
                 self.state,
                 rounds_completed=number,
                 adapter=adapter,
+                average=include(self.state.average, adapter, number),
                 optimizer=optimizer,
                 statistics=statistics,
                 scales=self.plan.allocator.scales(statistics),
@@ -225,7 +238,7 @@ class _Run:
             request_id=f"{self.state.run_id}:{site}:{number}",
             round_number=number,
             local_steps=self.plan.local_steps,
-            learning_rate=self.plan.learning_rate,
+            learning_rate=self.plan.learning_rates[number - 1],
             noise_multiplier=schedule.noise_multiplier_at((number - 1) * self.plan.local_steps),
             sampling_rate=schedule.sampling_rate,
             scales=self.state.scales,
@@ -260,26 +273,6 @@ class _Run:
             f" ({named})" if named else ""
         )
         return "budget" if set(problems.values()) == {RefusalCode.BUDGET.value} else "quorum"
-
-
-def check_step(number: int, before: FloatVector, after: FloatVector) -> None:
-    """Fail loudly where a round did nothing, or nothing that can be used.
-
-    Args:
-        number: of the round.
-        before: ``(d,)`` the adapter before it.
-        after: ``(d,)`` and after it.
-
-    Raises:
-        FedpeftError: the first round moved no weight, or a weight is not finite.
-    """
-    keys = "training.learning_rate or federation.server_learning_rate"
-    if number == 1 and np.array_equal(before, after):
-        raise FedpeftError(
-            f"adapter: the first round changed no weight, so only budget is spent; raise {keys}"
-        )
-    if not np.isfinite(after).all():
-        raise FedpeftError(f"adapter: round {number} made weights that are not finite; lower {keys}")
 
 
 def _with_events(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from decimal import ROUND_CEILING, Context
 from typing import Final
@@ -11,7 +12,11 @@ from fedpeft.adapters.adapter import plan_layout
 from fedpeft.backbone.skeleton import backbone_skeleton
 from fedpeft.config import RunConfig, missing_files, warnings_of
 from fedpeft.dimensions import DimensionRule, dimension_rule, signal_over_noise
-from fedpeft.privacy.accountant import calibrate, epsilon_pld
+from fedpeft.privacy.accountant import epsilon_pld
+from fedpeft.privacy.schedules.base import find as find_schedule
+from fedpeft.privacy.schedules.base import stretches
+from fedpeft.privacy.schedules.calibrated import Parts, calibrate_parts
+from fedpeft.training.learning_rate import learning_rates
 from fedpeft.types import JsonDict, Layout, PrivacyEvent, Schedule
 
 _BYTES_PER_VALUE: Final = 4
@@ -24,7 +29,8 @@ class SitePlan:
     Attributes:
         sampling_rate: probability with which each unit enters a step.
         expected_batch: sampling rate times declared units.
-        noise_multiplier: standard deviation of the noise over the sensitivity.
+        noise_multiplier: standard deviation of the noise over the sensitivity; the smallest of the run.
+        schedule: ``(noise_multiplier, steps)`` of one stretch of steps after another.
         steps: private steps to pay for, over all rounds, the crash reserve included.
         epsilon: of these steps at the run's delta, composed by PLD; at most what was asked for.
     """
@@ -34,8 +40,14 @@ class SitePlan:
     sampling_rate: float
     expected_batch: float
     noise_multiplier: float
+    schedule: Parts
     steps: int
     epsilon: float
+
+    @property
+    def typical_multiplier(self) -> float:
+        """The root mean square over its steps."""
+        return math.sqrt(sum(steps * multiplier**2 for multiplier, steps in self.schedule) / self.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +82,7 @@ class Plan:
 
     def schedule(self, site: SitePlan, run_id: str) -> Schedule:
         """What ``site`` is asked to commit before the first step."""
-        return Schedule.constant(run_id, site.noise_multiplier, site.sampling_rate, site.steps, self.unit)
+        return Schedule(run_id, site.schedule, site.sampling_rate, self.unit)
 
     def to_json(self) -> JsonDict:
         """The plan for machines."""
@@ -113,7 +125,7 @@ def make_plan(config: RunConfig) -> Plan:
         dimensions=dimensions,
         signal_over_noise=signal_over_noise(
             [site.expected_batch for site in sites],
-            [site.noise_multiplier for site in sites],
+            [site.typical_multiplier for site in sites],
             config.federation.rounds * config.training.local_steps,
             layout.size,
         ),
@@ -173,15 +185,28 @@ def _up(number: float) -> str:
 
 def _site_plan(config: RunConfig, name: str, declared_units: int) -> SitePlan:
     rate = config.training.sampling_rate
-    steps = (config.federation.rounds + config.privacy.crash_reserve) * config.training.local_steps
-    multiplier = calibrate(site_epsilons(config)[name], config.delta, rate, steps)
-    event = PrivacyEvent("poisson-gaussian", multiplier, rate, steps, config.privacy.unit)
+    parts = calibrate_parts(site_epsilons(config)[name], config.delta, rate, _stretches(config))
+    events = [PrivacyEvent("poisson-gaussian", m, rate, n, config.privacy.unit) for m, n in parts]
     return SitePlan(
         name=name,
         declared_units=declared_units,
         sampling_rate=rate,
         expected_batch=rate * declared_units,
-        noise_multiplier=multiplier,
-        steps=steps,
-        epsilon=epsilon_pld([event], config.delta),
+        noise_multiplier=min(multiplier for multiplier, _ in parts),
+        schedule=parts,
+        steps=sum(steps for _, steps in parts),
+        epsilon=epsilon_pld(events, config.delta),
     )
+
+
+def _stretches(config: RunConfig) -> Parts:
+    """Relative multipliers of all steps, the crash reserve at the smallest, which can pay for any other."""
+    privacy, local_steps = config.privacy, config.training.local_steps
+    rates = learning_rates(config.training, config.federation.rounds)
+    planned = stretches(find_schedule(privacy.schedule), privacy, rates, local_steps)
+    if not privacy.crash_reserve:
+        return planned
+    smallest, reserve = min(factor for factor, _ in planned), privacy.crash_reserve * local_steps
+    if planned[-1][0] == smallest:
+        return (*planned[:-1], (smallest, planned[-1][1] + reserve))
+    return (*planned, (smallest, reserve))

@@ -11,9 +11,12 @@ from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
+import numpy as np
+
 from fedpeft.adapters.peft_format import export_peft
 from fedpeft.aggregation.base import find as find_aggregator
 from fedpeft.aggregation.server_optimizer import make_server_optimizer
+from fedpeft.aggregation.smoothing import Smoother
 from fedpeft.checkpoint import Checkpoint
 from fedpeft.config import RunConfig
 from fedpeft.evaluation import Scores, evaluate, summarize
@@ -31,8 +34,9 @@ from fedpeft.result import (
     scores_to_json,
     spent_by_site,
 )
-from fedpeft.settings import PrivacySettings
+from fedpeft.settings import FederationSettings, PrivacySettings
 from fedpeft.shared import content_digest
+from fedpeft.training.learning_rate import learning_rates
 from fedpeft.types import FloatVector, JsonDict, Layout, Schedule, SiteFacts, Transport
 from fedpeft.workspace import Workspace
 
@@ -98,7 +102,7 @@ def conduct(
     since = watch.lap("evaluate", since)
     outcome = _rounds(workspace, plan, transport, checkpoint, reporter)
     since = watch.lap("rounds", since)
-    state = outcome.state.adapter
+    state = released_adapter(workspace.config.federation, outcome.state)
     after = evaluate_state(workspace, state, "after", reporter)
     since = watch.lap("evaluate", since)
     save_scores(workspace.out / CHECKPOINT_FOLDER, before, after)
@@ -127,10 +131,10 @@ def _rounds(
     return run_rounds(
         transport,
         RoundPlan(
-            rounds=config.federation.rounds,
             local_steps=config.training.local_steps,
-            learning_rate=config.training.learning_rate,
+            learning_rates=learning_rates(config.training, config.federation.rounds),
             allocator=make_allocator(config.privacy, plan.layout),
+            smoother=Smoother(plan.layout, config.federation.layer_smoothing),
             clipping=config.privacy.clipping,
             layout_digest=workspace.adapter.digest,
             num_sites=len(plan.sites),
@@ -144,6 +148,11 @@ def _rounds(
         folder=workspace.out,
         on_round=on_round,
     )
+
+
+def released_adapter(federation: FederationSettings, state: Checkpoint) -> FloatVector:
+    """``(d,)`` what a run is evaluated on and exports: the average of its iterates, or the last."""
+    return state.average.astype(np.float32) if federation.average_iterates else state.adapter
 
 
 def make_allocator(privacy: PrivacySettings, layout: Layout) -> Allocator:

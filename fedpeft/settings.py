@@ -190,6 +190,13 @@ class PrivacySettings(Section):
     arithmetic: Text = "float"
     """`float`: float64 sums with continuous noise. `grid`: integers with discrete Gaussian noise, which
     leaves nothing to attacks on floating point."""
+    schedule: Text = "constant"
+    """How noise goes from round to round, fixed before the first step and calibrated as a whole. `constant`.
+    `step-decay`: falls in steps. `lr-matched`: as the learning rate to the power -1/2."""
+    schedule_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Of `step-decay`: the noise is multiplied by it in each of its steps."""
+    schedule_every: Count = 1
+    """Of `step-decay`: rounds from one step to the next."""
     crash_reserve: Annotated[int, Field(ge=0)] = 0
     """Rounds of budget kept for charges that a crash makes uncertain."""
 
@@ -203,6 +210,10 @@ class TrainingSettings(Section):
     """Private steps of a site in a round."""
     learning_rate: Positive = 1.0
     """Of the site's plain SGD on noised, clipped gradients."""
+    learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The learning rate is multiplied by it after every `learning_rate_every` rounds."""
+    learning_rate_every: Count = 1
+    """Rounds from one decay of the learning rate to the next."""
     max_tokens: Count = 2048
     """Padded tokens in a micro-batch: memory and speed, never the result."""
     prefix_cache: Literal["auto", "memory", "disk", "off"] = "auto"
@@ -226,9 +237,14 @@ class FederationSettings(Section):
     server_optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
     server_learning_rate: Positive = 1.0
     server_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Of `momentum`, and beta1 of `adam`."""
+    """Of `momentum`, and beta1 of `adam`, which takes the known noise out of its second moment."""
     lambda1: NonNegative = 0.0
     """Decay of the adapter vector at the server, a round (the papers' lambda1 ||P(u)||^2)."""
+    average_iterates: bool = True
+    """Evaluate and export the average of the adapters of all rounds, late ones above all, in which noise
+    partly cancels, instead of the last. Sites go on from the last either way; it costs no privacy."""
+    layer_smoothing: NonNegative = 0.0
+    """Smooths the aggregate across neighbouring blocks with this strength (1 to 3 is usual); 0 does not."""
     min_sites: Count | None = None
     """Fewer sites than this end the run with the model as it is; default: all."""
     deadline_s: Positive = 3600.0

@@ -21,6 +21,7 @@ def _checkpoint(rounds=2) -> Checkpoint:
         run_id="r1",
         rounds_completed=rounds,
         adapter=random.standard_normal(50).astype(np.float32),
+        average=random.standard_normal(50),
         optimizer={"first": random.standard_normal(50), "step": np.array([2.0])},
         statistics={"mean": random.standard_normal(50), "rounds": np.array([2.0])},
         scales=(0.1 + 0.2, 2.0**40),
@@ -35,6 +36,8 @@ def _checkpoint(rounds=2) -> Checkpoint:
 def _assert_same(left: Checkpoint, right: Checkpoint) -> None:
     assert left.adapter.dtype == right.adapter.dtype == np.float32
     assert left.adapter.tobytes() == right.adapter.tobytes()
+    assert left.average.dtype == right.average.dtype == np.float64
+    assert left.average.tobytes() == right.average.tobytes()
     assert {k: v.tobytes() for k, v in left.optimizer.items()} == {
         k: v.tobytes() for k, v in right.optimizer.items()
     }
@@ -42,7 +45,7 @@ def _assert_same(left: Checkpoint, right: Checkpoint) -> None:
         k: v.tobytes() for k, v in right.statistics.items()
     }
     for field in fields(Checkpoint):
-        if field.name not in ("adapter", "optimizer", "statistics"):
+        if field.name not in ("adapter", "average", "optimizer", "statistics"):
             assert getattr(left, field.name) == getattr(right, field.name)
 
 

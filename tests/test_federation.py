@@ -11,6 +11,7 @@ import pytest
 
 from fedpeft.aggregation.base import find
 from fedpeft.aggregation.server_optimizer import Adam, Sgd
+from fedpeft.aggregation.smoothing import Smoother
 from fedpeft.checkpoint import Checkpoint, load
 from fedpeft.errors import FedpeftError, RunDirectoryError
 from fedpeft.federation import RoundPlan, run_rounds
@@ -64,7 +65,8 @@ class FakeTransport:
 
 LAYOUT = Layout((Segment("a", 0, "m", (4,), 0), Segment("b", 1, "m", (2, 4), 4)))
 PLAN = RoundPlan(
-    rounds=3, local_steps=2, learning_rate=0.5, allocator=Allocator(Uniform(), LAYOUT, 2.0),
+    local_steps=2, learning_rates=(0.5,) * 3, allocator=Allocator(Uniform(), LAYOUT, 2.0),
+    smoother=Smoother(LAYOUT, 0.0),
     clipping="automatic", layout_digest="abc", num_sites=3, min_sites=3, deadline_s=5.0,
 )  # fmt: skip
 
@@ -153,7 +155,7 @@ class TestCompleteRun:
         assert first["update_norm"] > 0
 
     def test_update_norm_is_that_of_the_aggregate(self, tmp_path):
-        outcome = _run(tmp_path, plan=replace(PLAN, rounds=1))
+        outcome = _run(tmp_path, plan=replace(PLAN, learning_rates=(0.5,)))
         moved = outcome.state.adapter.astype(float) - _fresh().adapter
         assert _lines(tmp_path)[0]["update_norm"] == pytest.approx(math.sqrt(moved @ moved), rel=1e-6)
 
@@ -167,9 +169,11 @@ class TestCompleteRun:
         transport, optimizer = FakeTransport(), Adam(0.05, 0.0, 0.9)
         outcome = _run(tmp_path, transport, optimizer=optimizer)
         adapter, state = _fresh().adapter, {}
+        # Two steps a site of learning rate 0.5 at scale 2, over the sum of the expected batches.
+        noise = 2 * (0.5 * 2.0) ** 2 * sum(m**2 for m in MULTIPLIERS.values()) / 45**2
         for requests in transport.requests:
             mean = sum(UNITS[s] * _release(r).values.astype(float) for s, r in requests.items()) / 450
-            adapter, state = optimizer.apply(adapter, mean, state)
+            adapter, state = optimizer.apply(adapter, mean, np.full(SIZE, noise), state)
         np.testing.assert_allclose(outcome.state.adapter, adapter, rtol=1e-6)
         assert outcome.state.optimizer["step"] == 3
 
@@ -373,7 +377,7 @@ class TestStops:
 
 class TestAllocation:
     def test_a_round_is_asked_with_scales_that_only_earlier_releases_decide(self, tmp_path):
-        plan = replace(PLAN, rounds=5, allocator=Allocator(Instability(), LAYOUT, 1.0))
+        plan = replace(PLAN, learning_rates=(0.5,) * 5, allocator=Allocator(Instability(), LAYOUT, 1.0))
         same, other = FakeTransport(), FakeTransport(misbehave=_ten_times_in_round_three)
         for transport, folder in ((same, "same"), (other, "other")):
             (tmp_path / folder).mkdir()
@@ -392,7 +396,9 @@ class TestAllocation:
                 return statistics
 
         transport = FakeTransport()
-        outcome = _run(tmp_path, transport, replace(PLAN, rounds=1, allocator=Spy(Uniform(), LAYOUT, 2.0)))
+        outcome = _run(
+            tmp_path, transport, replace(PLAN, learning_rates=(0.5,), allocator=Spy(Uniform(), LAYOUT, 2.0))
+        )
         (observation,) = seen
         moved = outcome.state.adapter.astype(float) - _fresh().adapter
         np.testing.assert_allclose(observation.gradient, -moved / (0.5 * 2), rtol=1e-4)
@@ -415,7 +421,7 @@ class TestAllocation:
                 return statistics
 
         allocator = Spy(Uniform(), LAYOUT, 2.0)
-        _run(tmp_path, silent, replace(PLAN, rounds=1, min_sites=2, allocator=allocator))
+        _run(tmp_path, silent, replace(PLAN, learning_rates=(0.5,), min_sites=2, allocator=allocator))
         total = RATE * (UNITS["east"] + UNITS["north"])
         variance = (MULTIPLIERS["east"] ** 2 + MULTIPLIERS["north"] ** 2) / (2 * total**2)
         assert seen == [pytest.approx(variance)]
@@ -437,7 +443,9 @@ class TestResume:
         (tmp_path / "whole").mkdir()
         (tmp_path / "parts").mkdir()
         whole_transport, first, second = FakeTransport(), FakeTransport(misbehave=misbehave), FakeTransport()
-        plan = replace(PLAN, rounds=5, allocator=Allocator(Instability(), LAYOUT, 1.0, drop_after=3))
+        plan = replace(
+            PLAN, learning_rates=(0.5,) * 5, allocator=Allocator(Instability(), LAYOUT, 1.0, drop_after=3)
+        )
         whole = _run(tmp_path / "whole", whole_transport, plan, optimizer=optimizer)
         _run(tmp_path / "parts", first, plan, optimizer=optimizer)
         start = load(tmp_path / "parts" / "checkpoint")

@@ -12,7 +12,8 @@ import numpy as np
 
 from fedpeft.aggregation.base import Aggregator, DoubleVector
 from fedpeft.privacy.allocation.history import Observation
-from fedpeft.types import Answer, JsonDict, PrivacyEvent, PrivateUpdate, RefusalCode, TrainRequest
+from fedpeft.privacy.clipping import FROZEN_SCALE
+from fedpeft.types import Answer, JsonDict, Layout, PrivacyEvent, PrivateUpdate, RefusalCode, TrainRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,12 @@ class Tally:
         requests = [self.asks[site].request for site in self.answered]
         noise = math.fsum((r.learning_rate * r.noise_multiplier) ** 2 * r.local_steps for r in requests)
         return noise / math.fsum(self.asks[site].weight for site in self.answered) ** 2
+
+    def noise(self, layout: Layout) -> DoubleVector:
+        """``(d,)`` the variance of the noise in the weighted mean update."""
+        scales = np.array(self.asks[self.answered[0]].request.scales)
+        squares = np.where(scales < FROZEN_SCALE, scales, 0.0) ** 2
+        return np.repeat(squares * self.noise_variance, [segment.size for segment in layout.segments])
 
     def observation(self, mean: DoubleVector) -> Observation:
         """What the round released, as a mean gradient with its noise.

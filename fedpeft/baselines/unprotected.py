@@ -14,8 +14,7 @@ from typing import Final, Literal
 import numpy as np
 
 from fedpeft.aggregation.base import find as find_aggregator
-from fedpeft.aggregation.server_optimizer import OptimizerState, make_server_optimizer
-from fedpeft.federation import check_step
+from fedpeft.aggregation.server_optimizer import OptimizerState, check_step, make_server_optimizer
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.privacy.sampling import poisson_sample
 from fedpeft.training.batches import plan_batches
@@ -60,7 +59,8 @@ def train_unprotected(
                 expected_batch = config.training.sampling_rate * declared_units
                 update = exact_update(workspace, units, state, expected_batch, randomness)
                 aggregator.add(update, expected_batch)
-            moved, memory = optimizer.apply(state, aggregator.result(), memory)
+            mean = aggregator.result()
+            moved, memory = optimizer.apply(state, mean, np.zeros_like(mean), memory)
             check_step(number, state, moved)
             state = moved
             if on_round is not None:

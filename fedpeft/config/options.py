@@ -16,6 +16,7 @@ _PACKAGE: Final = Path(__file__).resolve().parents[1]
 _FOLDERS: Final = {
     "adapter.kind": ("adapters", "Kind"),
     "privacy.allocation": ("privacy/allocation", "Rule"),
+    "privacy.schedule": ("privacy/schedules", "Rule"),
     "privacy.arithmetic": ("privacy/arithmetic", "Kind"),
     "federation.aggregation": ("aggregation", "Rule"),
 }

@@ -6,6 +6,7 @@ import pytest
 
 from fedpeft.aggregation.base import find
 from fedpeft.aggregation.server_optimizer import Sgd
+from fedpeft.aggregation.smoothing import Smoother
 from fedpeft.checkpoint import Checkpoint, load
 from fedpeft.errors import Refusal
 from fedpeft.federation import RoundPlan, run_rounds
@@ -19,10 +20,13 @@ from fedpeft.types import Layout, RefusalCode, Schedule, Segment
 SIZE = 10
 
 
+LAYOUT = Layout((Segment("a", 0, "m", (SIZE,), 0),))
+
+
 def _run(sites, find_site, folder, *, start=None, **changes):
     plan = {
-        "rounds": 3, "local_steps": 2, "learning_rate": 0.5, "clipping": "flat", "layout_digest": "abc",
-        "allocator": Allocator(Uniform(), Layout((Segment("a", 0, "m", (SIZE,), 0),)), 1.0),
+        "local_steps": 2, "learning_rates": (0.5,) * 3, "clipping": "flat", "layout_digest": "abc",
+        "allocator": Allocator(Uniform(), LAYOUT, 1.0), "smoother": Smoother(LAYOUT, 0.0),
         "num_sites": len(sites), "min_sites": len(sites), "deadline_s": 60.0,
         **changes,
     }  # fmt: skip
@@ -64,7 +68,7 @@ def test_a_run_of_three_sites_is_what_the_sites_released(make_sites, tmp_path):
 
 def test_fifty_sites(make_sites, tmp_path):
     sites, find_site = make_sites(50)
-    outcome = _run(sites, find_site, tmp_path, rounds=2)
+    outcome = _run(sites, find_site, tmp_path, learning_rates=(0.5, 0.5))
     assert outcome.state.rounds_completed == 2
     assert len(outcome.events) == 50
 

@@ -51,7 +51,7 @@ class Allocator:
         """The state after a round; pure."""
         if not self.learns:
             return statistics
-        new = dict(learn(statistics, self.layout, seen))
+        new = {**statistics, **learn(statistics, self.layout, seen)}  # what is counted here stays
         if self.drop_after:
             new |= self._frozen_after(new)
         return new
