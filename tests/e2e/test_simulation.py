@@ -54,7 +54,7 @@ def test_the_ledgers_hold_every_release_and_verify(finished: Path) -> None:
 
 
 def test_the_adapter_is_the_state_and_loads_in_plain_peft(finished: Path) -> None:
-    state = load(finished / "checkpoint").adapter
+    state = load(finished / "checkpoint").average.astype(np.float32)
     assert np.abs(state).max() > 0
     plain = PeftModel.from_pretrained(tiny_backbone().model, str(finished / "adapter"))
     factors = [p.detach().numpy().ravel() for n, p in plain.named_parameters() if "lora_B" in n]
@@ -287,3 +287,31 @@ def test_coarse_arithmetic_is_named_in_the_guarantee(
     text = guarantee(tiny_config(tmp_path, overrides=overrides))
     assert ("Rounding in" in text) == (named is not None)
     assert named is None or named in text
+
+
+@pytest.mark.parametrize(
+    ("allocation", "schedule"), [("instability", "step-decay"), ("kl", "lr-matched"), ("anadp", "constant")]
+)
+def test_allocation_and_schedule_change_the_run_and_not_the_guarantee(
+    tmp_path: Path, finished: Path, allocation: str, schedule: str
+) -> None:
+    overrides = [
+        f"privacy.allocation={allocation}", f"privacy.schedule={schedule}", "privacy.drop_after=3",
+        "training.learning_rate_decay=0.8", "federation.layer_smoothing=1.0",
+        "federation.server_optimizer=adam", "federation.server_learning_rate=0.1",
+    ]  # fmt: skip
+    result = run_tiny_federation(tmp_path, rounds=4, overrides=overrides)
+    usual = json.loads((finished / "result.json").read_text())
+    for key in ("epsilon", "delta", "unit", "guarantee"):
+        assert result[key] == usual[key]
+    assert 7.9 < result["epsilon_spent"] <= 8.0
+    state = load(tmp_path / "run" / "checkpoint")
+    assert len(set(state.scales)) > 1, "nothing was learnt"
+    multipliers = {event.noise_multiplier for event in state.events["site0"]}
+    assert len(multipliers) == (1 if schedule == "constant" else 4)
+    reports = verify_all(tmp_path / "run" / "ledger")
+    assert all(report.ok for report in reports)
+    for report in reports:
+        assert report.epsilon_spent == pytest.approx(
+            result["epsilon_spent_by_site"][report.identity], abs=1e-3
+        )
