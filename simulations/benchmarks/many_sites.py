@@ -1,32 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
 """Peak memory of a whole simulation with 50 virtual sites against 2, SmolLM2 (r = 8, top block), one round.
 
-Each run is a process of its own; its peak is what the operating system says. Sites hold 40 short records and
-sample 4, so that the peak is the backbone's and not a batch's.
+Each run is a process of its own. Sites hold 40 short records and sample 4, so that the peak is the backbone's
+and not a batch's.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import tomli_w
 
 from fedpeft.testing import write_records
+from simulations.benchmarks.shared.memory import run_measured
+from simulations.benchmarks.shared.rows import Row
 
 MANY, FEW = 50, 2
 RECORDS = 40
+BAR = 1.1
 _MAIN = "import sys; from fedpeft.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
-def run() -> dict[str, object]:
-    """Peak resident MB of both and their ratio."""
+def run(quick: bool = False) -> dict[str, object]:
+    """Peak MB of both and their ratio; ``quick``: two sites against one."""
+    few, many = (1, 2) if quick else (FEW, MANY)
     with tempfile.TemporaryDirectory() as folder:
-        peaks = {n: _peak_mb(Path(folder) / str(n), n) for n in (FEW, MANY)}
-    return {"peak_rss_mb": peaks, "ratio": peaks[MANY] / peaks[FEW]}
+        peaks = {n: _peak_mb(Path(folder) / str(n), n) for n in (few, many)}
+    return {"peak_mb": peaks, "ratio": peaks[many] / peaks[few]}
+
+
+def rows(result: Mapping[str, Any]) -> list[Row]:
+    """For the table."""
+    few, many = result["peak_mb"].values()
+    return [
+        Row(
+            f"peak memory, {MANY} virtual sites, SmolLM2",
+            f"{FEW}",
+            f"<= {BAR}",
+            f"{result['ratio']:.3f} ({many:,.0f} against {few:,.0f} MB)",
+            result["ratio"] <= BAR,
+        )
+    ]
 
 
 def _peak_mb(folder: Path, num_sites: int) -> float:
@@ -54,5 +72,4 @@ def _peak_mb(folder: Path, num_sites: int) -> float:
         "--out",
         str(folder / "out"),
     ]
-    done = subprocess.run([*command, "--json"], check=True, capture_output=True, text=True)
-    return float(json.loads(done.stdout)["peak_rss_mb"])
+    return run_measured(command).peak_mb
