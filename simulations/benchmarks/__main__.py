@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run one benchmark by name, or write the table of all results.
 
-A benchmark is a module of this package with a docstring that says what it measures, ``run(quick) -> dict`` and
-``rows(result)`` for the table.
+A benchmark is a module of this package with a docstring that says what it measures, ``run(quick) -> dict``
+and ``rows(result)`` for the table.
 """
 
 from __future__ import annotations

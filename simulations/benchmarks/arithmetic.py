@@ -7,38 +7,53 @@ noise weighs most. The gradients are computed once in every timed step, as in tr
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import torch
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from fedpeft.adapters.adapter import Adapter
-from fedpeft.backbone.loading import load_backbone
 from fedpeft.config.options import option_names
 from fedpeft.privacy.mechanism import PoissonGaussianSum
 from fedpeft.privacy.randomness import Randomness
-from fedpeft.settings import AdapterSettings, ModelSettings
-from fedpeft.testing.reference import dummy_examples
+from fedpeft.settings import AdapterSettings
 from fedpeft.training.batches import plan_batches
 from fedpeft.training.gradients import unit_gradients
-from simulations.benchmarks.measure import interleaved, medians, ratio
+from simulations.benchmarks.shared.measure import interleaved, medians, ratio
+from simulations.benchmarks.shared.rows import Row, with_interval
+from simulations.benchmarks.shared.steps import Task, standard_task
 
 ROUNDS = {"all_blocks": 6, "top_block": 10}
-RANK, BATCH, TOKENS = 8, 8, 128
+_WORDS = {"all_blocks": "all blocks", "top_block": "the top block"}
 
 
-def run() -> dict[str, object]:
+def run(quick: bool = False) -> dict[str, object]:
     """Ratios of whole steps with intervals, and of the part that differs alone."""
-    model = load_backbone(ModelSettings()).model
+    task = standard_task(quick)
     settings = {
-        "all_blocks": AdapterSettings(rank=RANK),
-        "top_block": AdapterSettings(rank=RANK, layers=(-1,)),
+        "all_blocks": AdapterSettings(rank=task.rank),
+        "top_block": AdapterSettings(rank=task.rank, layers=(-1,)),
     }
-    return {name: _measure(model, settings[name], rounds) for name, rounds in ROUNDS.items()}
+    return {name: _measure(task, settings[name], 1 if quick else rounds) for name, rounds in ROUNDS.items()}
 
 
-def _measure(model: torch.nn.Module, settings: AdapterSettings, rounds: int) -> dict[str, object]:
+def rows(result: Mapping[str, Any]) -> list[Row]:
+    """For the table."""
+    return [
+        Row(
+            f"private step in integers, {words} trained",
+            "in float64",
+            "",
+            with_interval(result[name]["grid_to_float_step"]),
+            None,
+        )
+        for name, words in _WORDS.items()
+    ]
+
+
+def _measure(task: Task, settings: AdapterSettings, rounds: int) -> dict[str, object]:
+    model = task.model()
     adapter = Adapter(model, settings)
-    (batch,) = plan_batches([(e,) for e in dummy_examples([TOKENS] * BATCH, 40_000)], BATCH * TOKENS)
+    units = [(e,) for e in task.examples]
+    (batch,) = plan_batches(units, sum(e.ids.size for e in task.examples))
     gradients = unit_gradients(model, adapter, batch)
 
     def release(arithmetic: str, whole: bool) -> Callable[[], object]:
@@ -49,7 +64,7 @@ def _measure(model: torch.nn.Module, settings: AdapterSettings, rounds: int) -> 
                 clipping="automatic",
                 noise_multiplier=1.0,
                 sampling_rate=0.1,
-                expected_batch=float(BATCH),
+                expected_batch=float(len(units)),
                 unit="record",
                 arithmetic=arithmetic,
             )
@@ -61,7 +76,6 @@ def _measure(model: torch.nn.Module, settings: AdapterSettings, rounds: int) -> 
     names = option_names("privacy.arithmetic")
     steps = interleaved({name: release(name, whole=True) for name in names}, rounds)
     parts = interleaved({name: release(name, whole=False) for name in names}, rounds)
-    adapter.detach()
     return {
         "parameters": adapter.layout.size,
         "grid_to_float_step": ratio(steps, "grid", "float"),

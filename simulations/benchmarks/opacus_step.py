@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A private step against opacus 1.6: hooks, fast gradient clipping and ghost clipping, 8 examples of 128 tokens.
+"""A private step against opacus 1.6: hooks, fast gradient clipping and ghost clipping; 8 x 128 tokens.
 
 Same frozen SmolLM2, same modules (all linears, r = 8), same loss of a sequence, same head on response rows
 only, noise and plain SGD in both. What differs: opacus trains peft's A and B, ours B alone (and noises B

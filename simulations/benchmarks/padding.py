@@ -31,9 +31,7 @@ def run(quick: bool = False) -> dict[str, object]:
     for source in SOURCES:
         shares[source] = {}
         for size in BATCHES[:2] if quick else BATCHES:
-            draws = [
-                examples_of(draw(source, size, seed), 2, seed) for seed in range(2 if quick else DRAWS)
-            ]
+            draws = [examples_of(draw(source, size, seed), 2, seed) for seed in range(2 if quick else DRAWS)]
             ours = [_ours(examples) for examples in draws]
             shares[source][str(size)] = {
                 "ours": float(np.median(ours)),

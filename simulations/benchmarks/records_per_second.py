@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Records a second on MedQuAD's lengths (cut at 256), ours against opacus with its batch memory manager.
 
-SmolLM2, r = 8 on all linears, one logical batch. Micro-batches of the same memory: 2,048 padded tokens of ours,
-8 records of up to 256 tokens for opacus (hooks), in the order they come. The logical batch has 64 records and
-not 256, so that pairs fit in minutes; with 256 ours would pad less and the other no less.
+SmolLM2, r = 8 on all linears, one logical batch. Micro-batches of the same memory: 2,048 padded tokens of
+ours, 8 records of up to 256 tokens for opacus (hooks), in the order they come. The logical batch has 64
+records and not 256, so that pairs fit in minutes; with 256 ours would pad less and the other no less.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import torch
 
 from fedpeft.adapters.adapter import Adapter
 from fedpeft.data.prompts import Example
-from fedpeft.privacy.clipping import clip_factors
+from fedpeft.privacy.clipping import ROUNDING_SLACK, clip_factors
 from fedpeft.settings import AdapterSettings
 from fedpeft.testing import dummy_examples, tiny_backbone
 from fedpeft.training.batches import plan_batches
@@ -25,7 +25,6 @@ from fedpeft.training.gradients import unit_gradients
 from simulations.benchmarks.shared.rows import Row
 
 UNITS, DRAWS = 64, 3
-HEAD_ROOM = 6.1e-5  # what the sensitivity leaves for rounding
 EXTRA_TOKENS, MAX_TOKENS = (6, 61, 200), (512, 8192)
 
 
@@ -44,9 +43,9 @@ def rows(result: Mapping[str, Any]) -> list[Row]:
         Row(
             "how far one unit moves the others by rounding (sensitivity 1), tiny backbone, float32",
             others,
-            f"<= {HEAD_ROOM:.1e}",
+            f"<= {ROUNDING_SLACK:.1e}",
             f"{moved['float32']:.1e}",
-            moved["float32"] <= HEAD_ROOM,
+            moved["float32"] <= ROUNDING_SLACK,
         )
     ]
 

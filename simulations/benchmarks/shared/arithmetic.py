@@ -2,9 +2,9 @@
 """The arithmetic that a training step needs, and what the machine can do at best.
 
 A token that is multiplied with a frozen matrix of N elements costs 2 N operations forwards and, where a
-gradient must pass, 2 N backwards. Nothing else needs doing but attention, and the head on the rows of response
-tokens. Work on padding, on rows without loss, on norms, on the adapter and on the privacy of the step is not
-counted: it is what the floor does without.
+gradient must pass, 2 N backwards. Nothing else needs doing but attention, and the head on the rows of
+response tokens. Work on padding, on rows without loss, on norms, on the adapter and on the privacy of the
+step is not counted: it is what the floor does without.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One step in a process of its own, for its memory: ``python -m simulations.benchmarks.shared.contender NAME``."""
+"""One step in a process of its own: ``python -m simulations.benchmarks.shared.contender NAME``."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lengths of real records, as pairs of tokens in all and tokens of the prompt.
 
-``lengths.json`` beside this file holds a random sample of MedQuAD's records and of SST-2's training sentences
-(both public) in SmolLM2's tokens and chat template, cut to 256. So a benchmark needs neither data set, and has
-the same lengths everywhere. ``python -m simulations.benchmarks.shared.lengths FOLDER`` draws it anew from the
-folder that holds ``medquad/*.jsonl`` and ``sst2/sst2_train.jsonl``.
+``lengths.json`` beside this file holds a random sample of MedQuAD's records and of SST-2's training
+sentences (both public) in SmolLM2's tokens and chat template, cut to 256. So a benchmark needs neither data
+set, and has the same lengths everywhere. ``python -m simulations.benchmarks.shared.lengths FOLDER`` draws
+it anew from the folder that holds ``medquad/*.jsonl`` and ``sst2/sst2_train.jsonl``.
 """
 
 from __future__ import annotations

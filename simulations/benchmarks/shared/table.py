@@ -20,11 +20,11 @@ TABLE_FILE = _HERE / "README.md"
 
 _HEAD = """# Benchmarks
 
-Written by `python -m simulations.benchmarks table` from the files in [`results`](../results); do not edit it.
-`python -m simulations.benchmarks NAME --save` measures one again, `--quick` only tries whether it runs. Times are
-of interleaved pairs: the median ratio with a 95 % bootstrap interval over pairs, CPU time (all cores) beside wall
-time. Memory is the peak sum of PSS over all processes. The GPU column is filled by whoever has one:
-[`gpu.sh`](gpu.sh).
+Written by `python -m simulations.benchmarks table` from the files in [`results`](../results); do not edit
+it. `python -m simulations.benchmarks NAME --save` measures one again, `--quick` only tries whether it runs.
+Times are of interleaved pairs: the median ratio with a 95 % bootstrap interval over pairs, CPU time (all
+cores) beside wall time. Memory is the peak sum of PSS over all processes. The GPU column is filled by
+whoever has one: [`gpu.sh`](gpu.sh).
 """
 _COLUMNS = "| measure | against | bar | CPU | verdict | GPU | benchmark |\n|---|---|--:|---|---|---|---|\n"
 
@@ -49,7 +49,9 @@ def write_table() -> None:
         lines += _lines(name, module, result, gpu)
         sections.append(_section(name, module, result))
         machines += [found["machine"] for found in (result, gpu) if found]
-    text = _HEAD + "\n" + _machines(machines) + "\n" + _COLUMNS + "\n".join(lines) + "\n\n" + "\n".join(sections)
+    text = (
+        _HEAD + "\n" + _machines(machines) + "\n" + _COLUMNS + "\n".join(lines) + "\n\n" + "\n".join(sections)
+    )
     TABLE_FILE.write_text(text.rstrip() + "\n", encoding="utf-8")
 
 
@@ -61,10 +63,10 @@ def _lines(
     name: str, module: ModuleType, result: dict[str, Any] | None, gpu: dict[str, Any] | None
 ) -> list[str]:
     link = f"[`{name}`](#{name})"
-    if result is None:
+    rows = _rows(module, result)
+    if rows is None:
         return [f"| {name} | | | not measured yet | | | {link} |"]
-    rows: list[Row] = module.rows(result)
-    on_gpu: list[Row] = module.rows(gpu) if gpu else []
+    on_gpu = _rows(module, gpu) or []
     return [
         f"| {row.measure} | {row.against} | {row.bar} | {row.figure} | {row.verdict} "
         f"| {other.figure if other else ''} | {link} |"
@@ -73,9 +75,18 @@ def _lines(
     ]
 
 
+def _rows(module: ModuleType, result: dict[str, Any] | None) -> list[Row] | None:
+    """``None`` where there is no result, or one that lacks what the benchmark has come to measure."""
+    try:
+        rows: list[Row] | None = None if result is None else module.rows(result)
+    except KeyError:
+        return None
+    return rows
+
+
 def _section(name: str, module: ModuleType, result: dict[str, Any] | None) -> str:
     details = getattr(module, "details", None)
-    parts = [f"## {name}", str(module.__doc__).strip()]
+    parts = [f"## {name}", str(module.__doc__).strip().replace("``", "`")]
     if result is not None and details is not None:
         parts.append(details(result).strip())
     return "\n\n".join(parts) + "\n"
