@@ -31,7 +31,7 @@ from fedpeft.result import (
 from fedpeft.run import Silence, evaluate_state, untouched_scores
 from fedpeft.shared import Shared
 from fedpeft.workspace import Workspace, read_sources
-from simulations.benchmarks.measure import machine
+from simulations.benchmarks.shared.measure import machine
 from simulations.grid.experiment import Cell, Experiment, is_same, portable
 from simulations.grid.results import Line, Results, opened, pack_scores
 
