@@ -6,6 +6,8 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -105,6 +107,17 @@ def test_memory_counts_every_process_of_the_tree() -> None:
         return usage.peak_mb
 
     assert 90 < peak(101) - peak(1) < 120
+
+
+def test_what_a_command_leaves_behind_is_ended() -> None:
+    call = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)"
+    usage = run_measured(
+        [sys.executable, "-c", f"import subprocess, sys, time; print({call}.pid); time.sleep(1)"]
+    )
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{int(usage.stdout)}/exe").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{int(usage.stdout)}/exe").exists()
 
 
 def test_a_failing_command_is_no_measurement() -> None:

@@ -46,8 +46,8 @@ def _logged(update: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-# In every process that trains, which under Ray are workers that import this module for find_site.
-site_module.local_update = _logged(site_module.local_update)  # type: ignore[attr-defined]
+if __name__ != "__main__":  # once, in every process that trains: Ray's workers import this for find_site
+    site_module.local_update = _logged(site_module.local_update)
 
 
 def main(way: str, run: str, out: str, log: str) -> None:

@@ -9,11 +9,13 @@ its parent still carries.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,18 +60,25 @@ def run_measured(command: Sequence[str], environment: Mapping[str, str] | None =
         process = subprocess.Popen(
             command, stdout=out, stderr=err, env={**os.environ, **(environment or {}), _MARK: watch.mark}
         )
-        while True:
-            try:
-                process.wait(_INTERVAL_S)
-                break
-            except subprocess.TimeoutExpired:
-                watch.sample()
-        wall = time.perf_counter() - started
+        try:
+            _until_end(process, watch)
+            wall = time.perf_counter() - started
+        finally:
+            watch.end_all()
         if process.returncode != 0:
             err.seek(0)
             raise RuntimeError(f"{command}: exit {process.returncode}\n{err.read().decode()[-3000:]}")
         out.seek(0)
         return Usage(wall, watch.cpu_s, watch.peak_mb, watch.processes, out.read().decode())
+
+
+def _until_end(process: subprocess.Popen[bytes], watch: _Watch) -> None:
+    while True:
+        try:
+            process.wait(_INTERVAL_S)
+            return
+        except subprocess.TimeoutExpired:
+            watch.sample()
 
 
 class _Watch:
@@ -89,17 +98,24 @@ class _Watch:
 
     def sample(self) -> None:
         total = 0.0
-        for entry in os.scandir("/proc"):
-            if not entry.name.isdigit():
-                continue
-            pid = int(entry.name)
-            try:
-                if self._is_ours(pid):
-                    total += _pss_mb(pid)
-                    self._cpu[pid] = _cpu_seconds(pid)
-            except OSError:  # it has ended
-                continue
+        for pid in self._running():
+            with suppress(OSError):  # it has ended
+                total += _pss_mb(pid)
+                self._cpu[pid] = _cpu_seconds(pid)
         self.peak_mb = max(self.peak_mb, total)
+
+    def end_all(self) -> None:
+        """End what the command has left behind, or all of it where the measurement was interrupted."""
+        self._ours.clear()  # a number may have been given to another process meanwhile
+        for pid in list(self._running()):
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _running(self) -> Iterator[int]:
+        for entry in os.scandir("/proc"):
+            with suppress(OSError):
+                if entry.name.isdigit() and self._is_ours(int(entry.name)):
+                    yield int(entry.name)
 
     def _is_ours(self, pid: int) -> bool:
         if pid not in self._ours:
