@@ -21,6 +21,9 @@ PROTOCOL_VERSION = 1
 SEEDED_PREFIX = "seeded-"
 """Of the id of a run whose noise comes from a seed and guarantees nothing."""
 
+FILTER_RUN = "filter"
+"""The ``run_id`` of requests that belong to no run: a site's Renyi filter pays for them, if it has one."""
+
 FloatVector = npt.NDArray[np.float32]
 
 

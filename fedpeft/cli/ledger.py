@@ -93,6 +93,12 @@ def _lines(report: VerifyReport) -> Iterable[str]:
             f"{_noise(run.parts)}, rate {run.sampling_rate:g}; epsilon spent {run.epsilon_spent:.4f} of "
             f"{run.epsilon_committed:.4f}; {run.second_accountant} of opacus says {run.second_opinion:.4f}"
         )
+    if report.filter is not None:
+        yield (
+            f"  outside any run: {report.filter.steps_spent} steps; Renyi divergence of order "
+            f"{report.filter.order}: {report.filter.spent:.4f} of {report.filter.budget:.4f} (epsilon "
+            f"{report.filter.epsilon_committed:g}); opacus says {report.filter.second_opinion:.4f}"
+        )
 
 
 def _noise(parts: Sequence[tuple[float, int]]) -> str:

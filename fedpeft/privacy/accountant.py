@@ -17,7 +17,7 @@ from fedpeft.errors import ConfigError, EventError
 from fedpeft.privacy.accounting import pld, rdp
 from fedpeft.privacy.accounting.composition import Composition
 from fedpeft.privacy.accounting.groups import check_delta, merge
-from fedpeft.privacy.accounting.opinion import SecondOpinion, opinion_of_opacus
+from fedpeft.privacy.accounting.opinion import SecondOpinion, opinion_of_opacus, renyi_of_opacus
 from fedpeft.privacy.accounting.pld import MAX_EPSILON
 from fedpeft.privacy.calibration import central_limit, smallest_multiplier
 from fedpeft.privacy.events import POISSON_GAUSSIAN, check_event
@@ -32,6 +32,7 @@ __all__ = [
     "epsilon_pld",
     "epsilon_rdp",
     "epsilon_second_opinion",
+    "renyi_second_opinion",
     "second_opinion",
 ]
 
@@ -89,6 +90,15 @@ def second_opinion(events: Iterable[PrivacyEvent], delta: float) -> SecondOpinio
     groups = merge(events)
     check_delta(delta)
     return opinion_of_opacus(groups, delta) if groups else SecondOpinion(0.0, "prv", 0.0)
+
+
+def renyi_second_opinion(events: Iterable[PrivacyEvent], order: int) -> float:
+    """The Renyi divergence of all events at an order, by opacus.
+
+    Raises:
+        EventError: an event that cannot be composed, or events of two units.
+    """
+    return renyi_of_opacus(merge(events), order)
 
 
 @functools.lru_cache(maxsize=256)

@@ -13,6 +13,12 @@
     stages = ["training"]         # what may be asked
     sub_budgets = [5.0, 3.0]      # the most that the first run may take of epsilon, the second, ...
     crash_reserve = 2             # rounds that a run keeps for charges a crash made uncertain
+
+    [filter]                      # a part for requests outside any run, chosen as they come; fixed for life
+    epsilon = 1.0
+    delta = 1e-6
+    noise_multiplier = 4.0        # the planned use, for which the part reaches farthest
+    sampling_rate = 0.1
 """
 
 from __future__ import annotations
@@ -26,9 +32,23 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from fedpeft.errors import ConfigError
+from fedpeft.privacy.events import MAX_NOISE_MULTIPLIER, MIN_NOISE_MULTIPLIER
 from fedpeft.settings import Count, Name, Positive, Section
 
 Stage = Literal["synthesis", "selection", "clipping", "training"]
+
+
+class FilterTerms(Section):
+    """The part of a policy for requests outside any run."""
+
+    epsilon: Positive
+    """Of the policy's epsilon; set aside when the ledger is first opened under these terms."""
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    """Of the policy's delta."""
+    noise_multiplier: Annotated[float, Field(ge=MIN_NOISE_MULTIPLIER, le=MAX_NOISE_MULTIPLIER)]
+    """Of the planned steps; others are served as well, but the part goes farthest for these."""
+    sampling_rate: Annotated[float, Field(gt=0, le=1)]
+    """Likewise."""
 
 
 class Policy(Section):
@@ -53,6 +73,8 @@ class Policy(Section):
     runs than entries. Empty: a run may take whatever is left."""
     crash_reserve: Annotated[int, Field(ge=0)] = 0
     """Rounds of budget that a run keeps for charges that a crash makes uncertain."""
+    filter: FilterTerms | None = None
+    """For requests outside any run; none: only runs are served."""
 
     @field_validator("unit")
     @classmethod
@@ -68,6 +90,19 @@ class Policy(Section):
         if total > epsilon:
             raise ValueError(f"their sum {total:g} is above epsilon = {epsilon:g}; lower one")
         return sub_budgets
+
+    @field_validator("filter")
+    @classmethod
+    def _fits(cls, terms: FilterTerms | None, info: ValidationInfo) -> FilterTerms | None:
+        if terms is not None:
+            runs = math.fsum(info.data.get("sub_budgets", ()))
+            for field, part, whole in (
+                ("epsilon", terms.epsilon + runs, info.data.get("epsilon", math.inf)),
+                ("delta", terms.delta, info.data.get("delta", math.inf)),
+            ):
+                if part > whole:
+                    raise ValueError(f"its {field}, with sub_budgets {part:g}, is above {whole:g}; lower it")
+        return terms
 
 
 def load_policy(path: Path | str) -> Policy:

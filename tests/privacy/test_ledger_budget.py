@@ -103,7 +103,7 @@ def test_sub_budgets_cap_runs_in_order(tools, path):
 
 def test_sub_budgets_never_allow_more_than_is_left(tools):
     policy = tools.policy(sub_budgets=(2.0, 6.0))
-    assert what_is_left(policy, [Budget(4.0, 0.5e-5)]) == Budget(4.0, 0.5e-5)
+    assert what_is_left(policy, [Budget(4.0, 0.5e-5)], 1) == Budget(4.0, 0.5e-5)
 
 
 def test_two_runs_that_come_together_share_one_budget(tools, path):

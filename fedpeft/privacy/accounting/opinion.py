@@ -31,6 +31,14 @@ class SecondOpinion:
     tolerance: float
 
 
+def renyi_of_opacus(groups: Groups, order: int) -> float:
+    """Renyi divergence of all steps at an order, in its own words."""
+    from opacus.accountants.analysis.rdp import compute_rdp
+
+    parts = [compute_rdp(q=q, noise_multiplier=s, steps=n, orders=[order]) for s, q, n in groups]
+    return math.fsum(float(part[0]) for part in parts)
+
+
 @functools.lru_cache(maxsize=64)
 def opinion_of_opacus(groups: Groups, delta: float) -> SecondOpinion:
     """Its PRV accountant (Gopi et al. 2021, arXiv:2106.02848), else its RDP accountant."""

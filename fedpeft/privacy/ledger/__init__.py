@@ -3,6 +3,17 @@
 
 from fedpeft.privacy.ledger.budget import Budget
 from fedpeft.privacy.ledger.charge import Ledger
-from fedpeft.privacy.ledger.recount import LedgerRow, RunReport, VerifyReport, show, verify, verify_all
+from fedpeft.privacy.ledger.recount import show, verify, verify_all
+from fedpeft.privacy.ledger.reports import FilterReport, LedgerRow, RunReport, VerifyReport
 
-__all__ = ["Budget", "Ledger", "LedgerRow", "RunReport", "VerifyReport", "show", "verify", "verify_all"]
+__all__ = [
+    "Budget",
+    "FilterReport",
+    "Ledger",
+    "LedgerRow",
+    "RunReport",
+    "VerifyReport",
+    "show",
+    "verify",
+    "verify_all",
+]

@@ -33,13 +33,19 @@ class Budget:
     delta: float
 
 
-def what_is_left(policy: Policy, taken: Iterable[Budget]) -> Budget:
-    """What the next run may take at most; zeros when that is nothing."""
+def what_is_left(policy: Policy, taken: Iterable[Budget], num_runs: int) -> Budget:
+    """What the next run may take at most; zeros when that is nothing.
+
+    Args:
+        policy: the terms.
+        taken: all parts, a filter's among them.
+        num_runs: how many of them are runs: sub-budgets belong to runs, in order.
+    """
     parts = tuple(taken)
     epsilon = policy.epsilon - math.fsum(part.epsilon for part in parts)
     delta = policy.delta - math.fsum(part.delta for part in parts)
     if policy.sub_budgets:
-        cap = policy.sub_budgets[len(parts)] if len(parts) < len(policy.sub_budgets) else 0.0
+        cap = policy.sub_budgets[num_runs] if num_runs < len(policy.sub_budgets) else 0.0
         epsilon, delta = min(epsilon, cap), min(delta, policy.delta * cap / policy.epsilon)
     return Budget(max(epsilon, 0.0), max(delta, 0.0))
 

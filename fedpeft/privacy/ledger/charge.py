@@ -8,7 +8,6 @@ between costs at most that one charge, and never hides a release.
 from __future__ import annotations
 
 import hashlib
-import math
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,15 +16,22 @@ from pathlib import Path
 from fedpeft.errors import EventError, LedgerError, Refusal
 from fedpeft.privacy.events import POISSON_GAUSSIAN, check_event, check_name, event_from_json, event_to_json
 from fedpeft.privacy.ledger import rows, store
-from fedpeft.privacy.ledger.budget import Budget, smallest_share, what_is_left
+from fedpeft.privacy.ledger.admission import (
+    admit,
+    available,
+    begin_filter,
+    check_date,
+    check_lowered,
+    check_stage,
+)
+from fedpeft.privacy.ledger.budget import Budget, smallest_share
 from fedpeft.privacy.ledger.promise import Promise
 from fedpeft.privacy.ledger.terms import check_terms
 from fedpeft.privacy.ledger.turn import Turn
 from fedpeft.privacy.policy import Policy
-from fedpeft.types import PrivacyEvent, RefusalCode, Schedule, TrainRequest
+from fedpeft.types import FILTER_RUN, PrivacyEvent, RefusalCode, Schedule, TrainRequest
 
 _WAIT_S = 3600.0
-_TRAINING = "training"
 
 
 class Ledger:
@@ -63,7 +69,8 @@ class Ledger:
                 with many sites saves disk with it; an older request asked again is then refused.
 
         Raises:
-            LedgerError: the file is another identity's, was edited, is damaged, read-only or newer.
+            LedgerError: the file is another identity's, was edited, is damaged, read-only or newer; or the
+                policy's filter is not the ledger's, or too little is left for it.
         """
         path = Path(path)
         if not path.exists():
@@ -76,7 +83,11 @@ class Ledger:
         if problems:
             raise LedgerError(f"ledger {path}: {problems[0]}; restore the newest backup")
         store.make_private(path)
-        return cls(path, policy, clock, wait_s, kept_releases)
+        ledger = cls(path, policy, clock, wait_s, kept_releases)
+        if policy.filter is not None:
+            with store.transaction(path) as connection:
+                begin_filter(connection, policy, ledger._now())
+        return ledger
 
     @staticmethod
     def _begin(path: Path, policy: Policy, wait_s: float) -> None:
@@ -102,7 +113,7 @@ class Ledger:
     def available(self) -> Budget:
         """What the next run may take: the figures to calibrate it for. Zero when nothing is left."""
         with store.connect(self.path, query_only=True) as connection:
-            return self._available(connection)
+            return available(connection, self.policy)
 
     def remaining_steps(self, run_id: str) -> int:
         """Steps that a run was committed to and has not been charged for; 0 for an unknown run."""
@@ -129,17 +140,17 @@ class Ledger:
             raise Refusal(
                 RefusalCode.POLICY, f"unit = {promise.unit!r}: the policy's is {self.policy.unit!r}"
             )
-        self._check_stage(schedule.stage)
+        check_stage(self.policy, schedule.stage)
         text = promise.to_json()
         with store.transaction(self.path) as connection:
             known = rows.find_commitment(connection, schedule.run_id)
             if known is not None:
                 if (known.stage, known.schedule) != (schedule.stage, text):
                     raise Refusal(RefusalCode.REPLAY, "run_id: committed before with another schedule")
-                self._check_lowered(connection)
+                check_lowered(connection, self.policy)
                 return Budget(known.epsilon, known.delta)
-            self._check_date()
-            left = self._available(connection)
+            check_date(self.policy, self._clock().date())
+            left = available(connection, self.policy)
             cost = smallest_share(promise.events, left)
             if cost is None:
                 raise Refusal(
@@ -213,22 +224,6 @@ class Ledger:
         if self._turn is not None:
             self._turn.release()
 
-    def _available(self, connection: sqlite3.Connection) -> Budget:
-        committed = rows.read_commitments(connection)
-        return what_is_left(self.policy, (Budget(row.epsilon, row.delta) for row in committed))
-
-    def _check_lowered(self, connection: sqlite3.Connection) -> None:
-        if math.fsum(row.epsilon for row in rows.read_commitments(connection)) > self.policy.epsilon + 1e-9:
-            raise Refusal(RefusalCode.BUDGET, "epsilon: was lowered below what is committed")
-
-    def _check_stage(self, stage: str) -> None:
-        if stage not in self.policy.stages:
-            raise Refusal(RefusalCode.POLICY, f"stage = {stage!r:.60}: is not among the policy's")
-
-    def _check_date(self) -> None:
-        if self._clock().date() > self.policy.expires:
-            raise Refusal(RefusalCode.EXPIRED, f"expires = {self.policy.expires}: has passed")
-
     def _now(self) -> str:
         return self._clock().isoformat(timespec="seconds")
 
@@ -236,22 +231,7 @@ class Ledger:
         self, connection: sqlite3.Connection, request: TrainRequest, event: PrivacyEvent
     ) -> None:
         """Refuse, or write the charge."""
-        if request.ledger_head and not rows.had_head(connection, request.ledger_head):
-            raise Refusal(RefusalCode.ROLLBACK, "ledger_head: this ledger never had it; it is an older copy")
-        commitment = rows.find_commitment(connection, request.run_id)
-        if commitment is None:
-            raise Refusal(RefusalCode.POLICY, "run_id: was not committed")
-        if commitment.stage != _TRAINING:
-            raise Refusal(RefusalCode.POLICY, f"run_id: was committed for {commitment.stage}")
-        self._check_stage(commitment.stage)
-        promise = Promise.from_json(commitment.schedule)
-        if not promise.names(event):
-            raise Refusal(RefusalCode.POLICY, "noise_multiplier or sampling_rate: not as committed")
-        self._check_date()
-        charged = rows.charged_events(connection, request.run_id)
-        left = promise.steps_left(charged, event.noise_multiplier)
-        if event.steps > left:
-            raise Refusal(RefusalCode.BUDGET, f"local_steps = {event.steps}: {left} are left of the run")
+        commitment = admit(connection, self.policy, request, event, self._clock().date())
         charge = rows.Charge(
             self._now(), request.run_id, request.request_id, request.digest(), event_to_json(event)
         )
@@ -270,6 +250,8 @@ def _well_formed(event: PrivacyEvent, **names: str) -> None:
 def _promise(schedule: Schedule) -> Promise:
     try:
         check_name("run_id", schedule.run_id)
+        if schedule.run_id == FILTER_RUN:
+            raise EventError(f"run_id = {FILTER_RUN!r}: stands for what is outside any run; name the run")
         return Promise.of(schedule)
     except EventError as error:
         raise Refusal(RefusalCode.MALFORMED, str(error)) from error

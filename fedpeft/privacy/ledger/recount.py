@@ -8,7 +8,6 @@ import math
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from fedpeft.errors import EventError, LedgerError
@@ -16,81 +15,11 @@ from fedpeft.privacy import accountant
 from fedpeft.privacy.events import event_from_json
 from fedpeft.privacy.ledger import rows, store
 from fedpeft.privacy.ledger.promise import Promise
-from fedpeft.types import PrivacyEvent
+from fedpeft.privacy.ledger.reports import FilterReport, LedgerRow, RunReport, VerifyReport
+from fedpeft.privacy.renyi_filter import RenyiFilter
+from fedpeft.types import FILTER_RUN, PrivacyEvent
 
 _SLACK = 1e-6  # relative; the same figure on another machine
-
-
-@dataclass(frozen=True, slots=True)
-class RunReport:
-    """One committed run.
-
-    Attributes:
-        parts: ``(noise_multiplier, steps)`` as committed.
-        epsilon_committed: with ``delta_committed``, the part of the budget it took before its first step.
-        epsilon_spent: of what it was charged so far, at ``delta_committed``: a diagnostic, no guarantee.
-        second_opinion: opacus' epsilon of the whole commitment at ``delta_committed``.
-        second_accountant: which of opacus' accountants that is, ``"prv"`` or ``"rdp"``.
-        num_unreleased: charges without a stored release: a crash, or a request in work.
-    """
-
-    run_id: str
-    stage: str
-    steps_committed: int
-    steps_spent: int
-    parts: tuple[tuple[float, int], ...]
-    sampling_rate: float
-    epsilon_committed: float
-    delta_committed: float
-    epsilon_spent: float
-    second_opinion: float
-    second_accountant: str
-    num_unreleased: int
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
-    """What became of checking one ledger.
-
-    Attributes:
-        problems: one line each; none means that everything agrees.
-        epsilon: the bound of the policy the ledger began under, as is ``delta``.
-        epsilon_committed: sum over runs; with the sum ``delta_committed``, the guarantee so far.
-        epsilon_spent: of all charges together, at ``delta``: a diagnostic.
-        num_uncommitted: events that no commitment covers.
-    """
-
-    path: Path
-    problems: tuple[str, ...]
-    identity: str = ""
-    unit: str = ""
-    epsilon: float = math.nan
-    delta: float = math.nan
-    epsilon_committed: float = math.nan
-    delta_committed: float = math.nan
-    epsilon_spent: float = math.nan
-    num_events: int = 0
-    num_releases: int = 0
-    num_uncommitted: int = 0
-    runs: tuple[RunReport, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerRow:
-    """One charge, for printing."""
-
-    seq: int
-    time: str
-    run_id: str
-    request_id: str
-    event: PrivacyEvent
-    released: bool
-    hash: str
 
 
 def show(path: Path | str) -> list[LedgerRow]:
@@ -199,7 +128,9 @@ class _Recount:
         known = {row.run_id for row in self.commitments}
         uncommitted = [row.seq for row in self.charges if row.run_id not in known]
         self.problems += [f"event {seq}: no commitment covers it" for seq in uncommitted]
-        runs = tuple(run for row in self.commitments if (run := self._run(row)) is not None)
+        by_run = [row for row in self.commitments if row.run_id != FILTER_RUN]
+        runs = tuple(run for row in by_run if (run := self._run(row)) is not None)
+        outside = [self._filter(row) for row in self.commitments if row.run_id == FILTER_RUN]
         epsilon = math.fsum(row.epsilon for row in self.commitments)
         delta = math.fsum(row.delta for row in self.commitments)
         for name, total, bound in (
@@ -223,6 +154,7 @@ class _Recount:
             num_releases=self.released.total(),
             num_uncommitted=len(uncommitted),
             runs=runs,
+            filter=outside[0] if outside else None,
             problems=tuple(self.problems),
         )
 
@@ -231,8 +163,7 @@ class _Recount:
         promise = self._promise(name, row.schedule)
         if promise is None:
             return None
-        charges = [charge for charge in self.charges if charge.run_id == row.run_id]
-        events = [self.events[charge.seq] for charge in charges if charge.seq in self.events]
+        events = self._events_of(row)
         for event in events:
             if not promise.names(event):
                 self.problems.append(f"{name}: was charged {event}, which it did not commit to")
@@ -257,8 +188,44 @@ class _Recount:
             epsilon_spent=self._epsilon(name, events, row.delta),
             second_opinion=second,
             second_accountant=which,
-            num_unreleased=len(charges) - len({c.request_id for c in charges} & self.released.keys()),
+            num_unreleased=self._unreleased(row),
         )
+
+    def _filter(self, row: rows.CommitmentRow) -> FilterReport | None:
+        try:
+            made = RenyiFilter.from_json(row.schedule)
+        except EventError as error:
+            self.problems.append(f"the filter: {error}")
+            return None
+        self._same_unit("the filter", made.unit)
+        events = self._events_of(row)
+        spent, second = made.spent(events), accountant.renyi_second_opinion(events, made.order)
+        for figure, bound, said in (
+            (made.epsilon, row.epsilon, "guarantees epsilon"),
+            (made.delta, row.delta, "guarantees delta"),
+            (spent, made.budget, "was charged divergences of"),
+            (second, made.budget, "was charged, says opacus, divergences of"),
+        ):
+            if not figure <= bound * (1 + _SLACK):
+                self.problems.append(f"the filter: {said} {figure:g}, above {bound:g}")
+        return FilterReport(
+            order=made.order,
+            budget=made.budget,
+            spent=spent,
+            second_opinion=second,
+            steps_spent=sum(event.steps for event in events),
+            epsilon_committed=row.epsilon,
+            delta_committed=row.delta,
+            num_unreleased=self._unreleased(row),
+        )
+
+    def _events_of(self, row: rows.CommitmentRow) -> list[PrivacyEvent]:
+        charges = [charge.seq for charge in self.charges if charge.run_id == row.run_id]
+        return [self.events[seq] for seq in charges if seq in self.events]
+
+    def _unreleased(self, row: rows.CommitmentRow) -> int:
+        charged = [charge.request_id for charge in self.charges if charge.run_id == row.run_id]
+        return len(charged) - len(set(charged) & self.released.keys())
 
     def _second(self, name: str, promise: Promise, row: rows.CommitmentRow) -> tuple[float, str]:
         if not 0 < row.delta < 1:

@@ -229,6 +229,12 @@ def charged_events(connection: sqlite3.Connection, run_id: str) -> list[PrivacyE
     return [replace(event, steps=count * event.steps) for event, count in found]
 
 
+def attempts(connection: sqlite3.Connection, run_id: str) -> dict[str, int]:
+    """How often each request of a run was charged: more than once after a crash."""
+    query = "SELECT request_id, COUNT(*) FROM events WHERE run_id = ? GROUP BY request_id"
+    return dict(connection.execute(query, (run_id,)).fetchall())
+
+
 def chain_problems(connection: sqlite3.Connection) -> list[str]:
     """Recompute every hash; one line for each row that does not follow from the one before."""
     problems = []
