@@ -89,7 +89,7 @@ def make_result(
         "epsilon_spent": max(spent.values(), default=0.0),
         "epsilon_by_site": caps,
         "epsilon_spent_by_site": spent,
-        "noise_multiplier_by_site": {site.name: site.noise_multiplier for site in plan.sites},
+        "noise_multiplier_by_site": _noise_multipliers(plan, outcome),
         "delta": plan.delta,
         "unit": plan.unit,
         "guarantee": plan.guarantee,
@@ -105,6 +105,13 @@ def make_result(
         "bytes_down": sum(record["bytes_down"] for record in records),
         "versions": versions(),
     }
+
+
+def _noise_multipliers(plan: Plan, outcome: Outcome) -> dict[str, float]:
+    """The least of each site's schedule; as planned where none was asked."""
+    planned = {site.name: site.noise_multiplier for site in plan.sites}
+    schedules = outcome.state.schedules
+    return planned | {name: min(m for m, _ in schedule.parts) for name, schedule in schedules.items()}
 
 
 def scores_to_json(scores: Scores) -> JsonDict:

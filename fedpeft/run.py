@@ -25,6 +25,7 @@ from fedpeft.folder import new_run_id
 from fedpeft.plan import Plan, make_plan
 from fedpeft.privacy.allocation.allocator import Allocator
 from fedpeft.privacy.allocation.base import find as find_allocation
+from fedpeft.privacy.fitting import fitted
 from fedpeft.result import (
     RESULT_FILE,
     Stopwatch,
@@ -122,7 +123,8 @@ def _rounds(
 
     def schedule(facts: Mapping[str, SiteFacts]) -> dict[str, Schedule]:
         known = {name: by_name[name] for name in facts if name in by_name}
-        return {name: plan.schedule(site, checkpoint.run_id) for name, site in known.items()}
+        planned = {name: plan.schedule(site, checkpoint.run_id) for name, site in known.items()}
+        return {name: fitted(s, facts[name].epsilon, facts[name].delta) for name, s in planned.items()}
 
     def on_round(state: Checkpoint) -> None:
         spent = max(spent_by_site(state.events, plan.delta).values(), default=0.0)

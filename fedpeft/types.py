@@ -101,11 +101,11 @@ class PrivacyEvent:
 
 @dataclass(frozen=True, slots=True)
 class SiteFacts:
-    """Public facts of a site, all of them constants of its policy.
+    """Public facts of a site: constants of its policy, and what earlier requests have left of it.
 
     Attributes:
-        epsilon: the most that one run may spend there.
-        delta: fixed for the life of the policy.
+        epsilon: the most that the next run may take; zero when nothing is left.
+        delta: likewise.
         ledger_head: hash of the newest ledger row, which the coordinator echoes.
     """
 

@@ -26,7 +26,7 @@ class SitePort(Protocol):
     """The three things that may be asked of a site."""
 
     def facts(self) -> SiteFacts:
-        """Public facts, all of them constants of the policy."""
+        """Public facts."""
         ...
 
     def commit(self, schedule: Schedule) -> None:

@@ -85,8 +85,8 @@ def decode_facts(content: RecordDict) -> SiteFacts:
     facts = SiteFacts(**_unpack(content, "facts", _FACTS))
     _require("name", _SITE_NAME.fullmatch(facts.name) is not None)
     _require("declared_units", facts.declared_units >= 1)
-    _require("epsilon", facts.epsilon > 0)
-    _require("delta", 0 < facts.delta < 1)
+    _require("epsilon", facts.epsilon >= 0)
+    _require("delta", 0 <= facts.delta < 1)
     _require("unit", _is_line(facts.unit))
     _require("ledger_head", _is_line(facts.ledger_head))
     return facts

@@ -85,14 +85,14 @@ class Site:
         self._progress = progress
 
     def facts(self) -> SiteFacts:
-        """Constants of the policy, and the ledger's head."""
-        policy = self.policy
+        """Constants of the policy, what the next run may take of it, and the ledger's head."""
+        policy, left = self.policy, self.ledger.available()
         return SiteFacts(
             name=policy.identity,
             declared_units=policy.declared_units,
             unit=policy.unit,
-            epsilon=policy.epsilon,
-            delta=policy.delta,
+            epsilon=left.epsilon,
+            delta=left.delta,
             ledger_head=self.ledger.head,
         )
 
@@ -102,7 +102,6 @@ class Site:
         Raises:
             Refusal: the policy or the budget does not allow it; nothing was charged.
         """
-        self._check_stage()
         self.ledger.commit(schedule)
 
     def train(self, request: TrainRequest) -> PrivateUpdate:

@@ -238,8 +238,8 @@ class TestRefusal:
     "change",
     [
         {"name": "../../etc/passwd"}, {"name": "a/b"}, {"name": ""}, {"name": ".hidden"}, {"name": "a" * 65},
-        {"name": "north\n"}, {"declared_units": 0}, {"declared_units": -5}, {"epsilon": 0.0},
-        {"epsilon": -1.0}, {"delta": 0.0}, {"delta": 1.0}, {"unit": "a\nb"}, {"ledger_head": "x" * 300},
+        {"name": "north\n"}, {"declared_units": 0}, {"declared_units": -5}, {"epsilon": -1e-9},
+        {"epsilon": -1.0}, {"delta": -1e-9}, {"delta": 1.0}, {"unit": "a\nb"}, {"ledger_head": "x" * 300},
     ],
 )  # fmt: skip
 def test_facts_out_of_range_are_refused(change):

@@ -39,7 +39,7 @@ def test_each_request_may_choose_its_noise_until_the_budget_is_gone(path, tools,
     ledger = tools.open(path, policy)
     served = 0
     for number in range(60):
-        multiplier = (4.0, 8.0, 16.0)[number % 3]
+        multiplier = (2.0, 4.0, 8.0)[number % 3]
         with suppress(Refusal):
             pay(ledger, outside(tools, f"r{number}", noise_multiplier=multiplier, sampling_rate=0.3))
             served += 1
