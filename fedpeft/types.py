@@ -10,7 +10,7 @@ import enum
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -192,6 +192,8 @@ class TrainRequest:
     adapter: FloatVector
     ledger_head: str
     protocol: int = PROTOCOL_VERSION
+
+    stage: ClassVar[str] = "training"
 
     def digest(self) -> str:
         """Hash of the whole content but the echoed head, which differs between honest repetitions."""

@@ -30,7 +30,7 @@ ORDER = (
     "data", "backbone", "adapters", "privacy", "training", "evaluation", "site",
     "aggregation", "checkpoint", "federation",
     "config", "dimensions", "plan", "cost", "search", "proposal", "folder", "speed", "timing",
-    "workspace", "result", "run", "adapter_evaluation", "doctor",
+    "workspace", "result", "run", "adapter_evaluation", "audit", "doctor",
     "flower", "baselines", "testing", "cli",
 )  # fmt: skip
 """The parts of the package; each may import those before it."""

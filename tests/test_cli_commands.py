@@ -11,6 +11,7 @@ import pytest
 from fedpeft.cli import main
 from fedpeft.plan import make_plan
 from fedpeft.privacy.accountant import epsilon_pld
+from fedpeft.privacy.arithmetic import float as float_module
 from fedpeft.testing import tiny_config, write_records
 from fedpeft.types import PrivacyEvent
 
@@ -122,3 +123,35 @@ def test_doctor_checks_a_backbone(folder: Path, capsys: pytest.CaptureFixture[st
     code, report = call(capsys, "doctor", "--backbone", folder / "backbone")
     assert (code, report["healthy"], report["problems"]) == (0, True, [])
     assert report["segments"] == 14
+
+
+AT_TWO = ("--set", "privacy.epsilon=2", "--set", "privacy.delta=1e-6", "--set", "run.seed=3")
+
+
+def test_audit_shows_bound_and_claim(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, found = call(capsys, "audit", folder / "run.toml", "--canaries", 100, *AT_TWO)
+    assert code == 0
+    assert found["ok"] is True
+    (audit,) = found["audits"]
+    assert audit["sites"] == ["site0", "site1"]
+    assert audit["bound"] <= audit["epsilon"] <= 2
+    assert set(audit["power"]) == {"quarter", "none"}
+    assert main(["audit", str(folder / "run.toml"), "--canaries", "100", *AT_TWO]) == 0
+    assert "not refuted" in capsys.readouterr().out
+
+
+def test_audit_fails_where_the_claim_is_broken(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: a mechanism that draws a thousandth of the noise."""
+    normal = float_module.standard_normal
+    monkeypatch.setattr(float_module, "standard_normal", lambda stream, count: 1e-3 * normal(stream, count))
+    code, found = call(capsys, "audit", folder / "run.toml", "--canaries", 1000, *AT_TWO)
+    assert code == 1
+    assert found["ok"] is False
+    assert found["audits"][0]["bound"] > 2
+
+
+def test_audit_refuses_a_claim_above_two(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", str(folder / "run.toml")]) == 2
+    assert "privacy.epsilon = 8" in capsys.readouterr().err

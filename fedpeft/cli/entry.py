@@ -28,6 +28,7 @@ COMMANDS: Final = (
     "resume",
     "evaluate",
     "ledger",
+    "audit",
     "config",
     "doctor",
 )

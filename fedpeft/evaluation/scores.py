@@ -80,7 +80,7 @@ def evaluate(
         log_likelihood=np.array([found.log_likelihoods[0] for found in answers], dtype=np.float64),
         is_ranked=np.array([len(question.responses) > 1 for question in questions], dtype=np.bool_),
         is_first=np.array(
-            [_is_first(question, found) for question, found in zip(questions, answers, strict=True)],
+            [is_first(question, found) for question, found in zip(questions, answers, strict=True)],
             dtype=np.bool_,
         ),
     )
@@ -108,7 +108,8 @@ def compare(before: Scores, after: Scores) -> dict[str, Figure]:
     return {name: _figure([before, after], statistic) for name, statistic in STATISTICS.items()}
 
 
-def _is_first(question: Question, found: Answer) -> bool:
+def is_first(question: Question, found: Answer) -> bool:
+    """Whether the true response is ranked, and has the highest log-likelihood per token of all."""
     if len(question.responses) == 1:
         return False
     true, *others = found.log_likelihoods / [len(response) for response in question.responses]

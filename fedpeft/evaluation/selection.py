@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
@@ -88,12 +88,29 @@ def ask(records: Sequence[Record], encoder: Encoder, labels: Sequence[str] = ())
     the model sees them, from its own and from each other.
     """
     texts_of: dict[str, list[str]] = defaultdict(list)
-    num_records: dict[str, int] = defaultdict(int)
     for record in records:
         texts_of[record.task].append(record.response)
-        num_records[record.task] += 1
+    ranked = {task: texts for task, texts in texts_of.items() if len(texts) > NUM_DISTRACTORS}
+    return ask_against(records, encoder, ranked, labels)
+
+
+def ask_against(
+    records: Sequence[Record],
+    encoder: Encoder,
+    distractors: Mapping[str, Sequence[str]],
+    labels: Sequence[str] = (),
+) -> list[Question]:
+    """Make the question of each record, with distractors from those of its task.
+
+    Args:
+        records: to be asked.
+        encoder: of the model's tokenizer.
+        distractors: responses by task, in any order. A record is ranked when three of them differ, as the
+            model sees them, from its own response and from each other.
+        labels: where given, all of them but the true one are the distractors.
+    """
     # Sorted and without repetitions, so that the order of the records does not matter.
-    texts_of = defaultdict(list, {task: sorted(set(texts)) for task, texts in texts_of.items()})
+    texts_of = {task: sorted(set(texts)) for task, texts in distractors.items()}
     encoded = cache(encoder.response_ids)
     closed = sorted(set(labels))
     questions = []
@@ -103,8 +120,7 @@ def ask(records: Sequence[Record], encoder: Encoder, labels: Sequence[str] = ())
         candidates: Iterable[str] = ()
         if closed:
             candidates = closed
-        elif num_records[record.task] > NUM_DISTRACTORS:
-            texts = texts_of[record.task]
+        elif texts := texts_of.get(record.task):
             candidates = (texts[index] for index in _draws(record, len(texts)))
         wanted = len(closed) or 1 + NUM_DISTRACTORS
         responses = _different((encoded(text)[:room] for text in (record.response, *candidates)), wanted)

@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from fedpeft.errors import MechanismError
@@ -53,6 +54,34 @@ def combine(parts: Sequence[Released[Any]], value: T) -> Released[T]:
     (kind, noise_multiplier, sampling_rate, unit) = kinds.pop()
     steps = sum(p.event.steps for p in parts)
     return Released(value, PrivacyEvent(kind, noise_multiplier, sampling_rate, steps, unit))
+
+
+def release_count(
+    shares: Sequence[float], *, noise_multiplier: float, unit: str, arithmetic: str, stream: KeyedStream
+) -> Released[float]:
+    """The sum of one number of each unit, between 0 and 1, with noise.
+
+    Adding or removing a unit moves the sum by at most 1, so this is a Gaussian release of every unit: a
+    Poisson-sampled one at rate 1.
+
+    Args:
+        shares: of the units, in any order; what lies outside [0, 1] is moved to its end, what is no number
+            counts as 0.
+        noise_multiplier: standard deviation of the noise.
+        unit: name of the privacy unit, for the event.
+        arithmetic: a file of ``privacy/arithmetic``.
+        stream: of the noise.
+
+    Raises:
+        MechanismError: the multiplier is not finite and positive.
+    """
+    if not (math.isfinite(noise_multiplier) and noise_multiplier > 0):
+        raise MechanismError(f"noise_multiplier: {noise_multiplier!r} must be finite and positive")
+    total = find_arithmetic(arithmetic, 1, noise_multiplier)
+    rows = torch.tensor(shares, dtype=torch.float64).reshape(-1, 1).nan_to_num(nan=0.0).clamp(0.0, 1.0)
+    total.add(slice(0, 1), torch.ones(len(rows), dtype=torch.float64), rows)
+    count = float(total.noised(stream)[0])
+    return Released(count, PrivacyEvent("poisson-gaussian", total.noise_multiplier, 1.0, 1, unit))
 
 
 class PoissonGaussianSum:

@@ -35,7 +35,7 @@ from fedpeft.errors import ConfigError
 from fedpeft.privacy.events import MAX_NOISE_MULTIPLIER, MIN_NOISE_MULTIPLIER
 from fedpeft.settings import Count, Name, Positive, Section
 
-Stage = Literal["synthesis", "selection", "clipping", "training"]
+Stage = Literal["synthesis", "selection", "clipping", "training", "evaluation"]
 
 
 class FilterTerms(Section):

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 
-from fedpeft.errors import LedgerError
+from fedpeft.errors import EventError, LedgerError
 from fedpeft.privacy.events import event_from_json, event_to_json
+from fedpeft.privacy.metric import PrivateMetric
 from fedpeft.types import PrivateUpdate
 
 _SEPARATOR = b"\n"
@@ -45,3 +47,23 @@ def from_bytes(payload: bytes) -> PrivateUpdate:
     if not separator:
         raise LedgerError("releases: a stored release is cut short; restore the ledger")
     return update
+
+
+def metric_to_bytes(metric: PrivateMetric) -> bytes:
+    """A line of JSON."""
+    return json.dumps(asdict(metric) | {"event": event_to_json(metric.event)}).encode()
+
+
+def metric_from_bytes(payload: bytes) -> PrivateMetric:
+    """The release that ``metric_to_bytes`` wrote.
+
+    Raises:
+        LedgerError: the bytes are no such release.
+    """
+    try:
+        fields = json.loads(payload)
+        return PrivateMetric(**(fields | {"event": event_from_json(fields["event"])}))
+    except (ValueError, KeyError, TypeError, EventError) as error:
+        raise LedgerError(
+            f"releases: a stored metric cannot be read ({error}); restore the ledger"
+        ) from error

@@ -20,9 +20,11 @@ from fedpeft.adapters.adapter import Adapter
 from fedpeft.errors import MechanismError, Refusal
 from fedpeft.privacy.clipping import is_scale
 from fedpeft.privacy.ledger import Ledger
+from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
 from fedpeft.privacy.policy import Policy
 from fedpeft.privacy.randomness import Randomness
-from fedpeft.site.payload import from_bytes, to_bytes
+from fedpeft.site.evaluation import HeldOut, check_evaluation, release_metric
+from fedpeft.site.payload import from_bytes, metric_from_bytes, to_bytes
 from fedpeft.training.execution import Execution
 from fedpeft.training.local import LocalPlan, Progress, Units, local_update
 from fedpeft.types import (
@@ -61,6 +63,7 @@ class Site:
         max_tokens: int,
         new_randomness: Callable[[str], Randomness],
         arithmetic: str = "float",
+        held_out: HeldOut | None = None,
         progress: Progress | None = None,
     ) -> None:
         """Bring together what the organization owns.
@@ -73,6 +76,7 @@ class Site:
             max_tokens: padded tokens in a micro-batch.
             new_randomness: a fresh source for a request id.
             arithmetic: the organization's own choice; a file of ``privacy/arithmetic``.
+            held_out: for private evaluations, if the site serves any.
             progress: the site's own terminal.
         """
         self.policy = policy
@@ -82,6 +86,7 @@ class Site:
         self._max_tokens = max_tokens
         self._new_randomness = new_randomness
         self._arithmetic = arithmetic
+        self._held_out = held_out
         self._progress = progress
 
     def facts(self) -> SiteFacts:
@@ -110,7 +115,7 @@ class Site:
         Raises:
             Refusal: a field is out of range, or the policy or the ledger forbids it.
         """
-        self._check_stage()
+        self._check_stage(request.stage)
         check_request(request, self._workbench.adapter)
         stored = self.ledger.charge(request)
         if stored is not None:
@@ -118,6 +123,33 @@ class Site:
         try:
             return self._release(request)
         finally:  # whatever went wrong, the charge stands and the next request may come
+            self.ledger.abandon(request.request_id)
+
+    def evaluate(self, request: EvaluateRequest) -> PrivateMetric:
+        """Answer a private evaluation; the same request again gets the same answer again.
+
+        Raises:
+            Refusal: a field is out of range, the policy or the ledger forbids it, or nothing is held out.
+        """
+        self._check_stage(request.stage)
+        check_evaluation(request, self._workbench.adapter)
+        if self._held_out is None:
+            raise Refusal(RefusalCode.POLICY, "evaluation: this site holds nothing out")
+        stored = self.ledger.charge(request)
+        if stored is not None:
+            return metric_from_bytes(stored)
+        try:
+            with self._workbench.lock:
+                self._workbench.adapter.load(request.adapter)
+                return release_metric(
+                    request,
+                    self._held_out,
+                    ledger=self.ledger,
+                    unit=self.policy.unit,
+                    arithmetic=self._arithmetic,
+                    randomness=self._new_randomness(request.request_id),
+                )
+        finally:
             self.ledger.abandon(request.request_id)
 
     def _release(self, request: TrainRequest) -> PrivateUpdate:
@@ -142,9 +174,9 @@ class Site:
             _log.warning("site %s: no training units; the release was noise alone", self.policy.identity)
         return update
 
-    def _check_stage(self) -> None:
-        if "training" not in self.policy.stages:
-            raise Refusal(RefusalCode.POLICY, "stages: training is not among them")
+    def _check_stage(self, stage: str) -> None:
+        if stage not in self.policy.stages:
+            raise Refusal(RefusalCode.POLICY, f"stages: {stage} is not among them")
 
     def _local_plan(self, request: TrainRequest) -> LocalPlan:
         return LocalPlan(

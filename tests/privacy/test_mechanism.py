@@ -13,7 +13,7 @@ from fedpeft.errors import MechanismError
 from fedpeft.privacy.arithmetic import float as float_module
 from fedpeft.privacy.arithmetic import grid as grid_module
 from fedpeft.privacy.clipping import FROZEN_SCALE, ROUNDING_SLACK, clip_factors
-from fedpeft.privacy.mechanism import PoissonGaussianSum, combine
+from fedpeft.privacy.mechanism import PoissonGaussianSum, combine, release_count
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.types import Layout, Segment
 
@@ -274,3 +274,34 @@ def test_just_below_the_frozen_scale_noise_is_released() -> None:
     mechanism = step("flat", scales=(0.5, FROZEN_SCALE / 2, 1.0))
     released = mechanism.release(Randomness.fresh().stream("noise")).value
     assert (np.abs(released[layout().segments[1].slice]) > 1e3).all()
+
+
+def count(shares: Sequence[float], arithmetic: str) -> float:
+    stream = Randomness.fresh().stream("count")
+    return release_count(shares, noise_multiplier=1.5, unit="r", arithmetic=arithmetic, stream=stream).value
+
+
+def test_a_count_is_the_sum_of_shares(monkeypatch: pytest.MonkeyPatch, arithmetic: str) -> None:
+    noiseless(monkeypatch)
+    assert count([1.0, 0.5, 0.0], arithmetic) == pytest.approx(1.5, abs=1e-6)
+    assert count([], arithmetic) == 0.0
+
+
+@pytest.mark.parametrize("share", [1.0, 7.0, -3.0, float("nan"), float("inf"), -float("inf")])
+def test_a_unit_moves_a_count_by_at_most_one(
+    monkeypatch: pytest.MonkeyPatch, arithmetic: str, share: float
+) -> None:
+    noiseless(monkeypatch)
+    assert 0 <= count([1.0, share], arithmetic) - count([1.0], arithmetic) <= 1
+
+
+def test_a_count_has_noise_and_an_event(arithmetic: str) -> None:
+    values = [count([1.0] * 3, arithmetic) for _ in range(400)]
+    assert 0.85 < np.std(values) / 1.5 < 1.15
+    stream = Randomness.fresh().stream("count")
+    event = release_count([], noise_multiplier=2.5, unit="u", arithmetic=arithmetic, stream=stream).event
+    assert (event.kind, event.noise_multiplier, event.sampling_rate, event.steps, event.unit) == (
+        "poisson-gaussian", 2.5, 1.0, 1, "u",
+    )  # fmt: skip
+    with pytest.raises(MechanismError, match="noise_multiplier"):
+        release_count([], noise_multiplier=0.0, unit="u", arithmetic=arithmetic, stream=stream)

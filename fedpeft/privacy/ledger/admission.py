@@ -15,16 +15,14 @@ from fedpeft.privacy.events import POISSON_GAUSSIAN
 from fedpeft.privacy.ledger import rows
 from fedpeft.privacy.ledger.budget import Budget, what_is_left
 from fedpeft.privacy.ledger.promise import Promise
+from fedpeft.privacy.metric import Payable
 from fedpeft.privacy.policy import Policy
 from fedpeft.privacy.renyi_filter import RenyiFilter
-from fedpeft.types import FILTER_RUN, PrivacyEvent, RefusalCode, TrainRequest
-
-TRAINING = "training"
-"""The stage that train requests belong to."""
+from fedpeft.types import FILTER_RUN, PrivacyEvent, RefusalCode
 
 
 def admit(
-    connection: sqlite3.Connection, policy: Policy, request: TrainRequest, event: PrivacyEvent, today: date
+    connection: sqlite3.Connection, policy: Policy, request: Payable, event: PrivacyEvent, today: date
 ) -> rows.CommitmentRow:
     """The commitment that pays for the event.
 
@@ -36,7 +34,7 @@ def admit(
     commitment = rows.find_commitment(connection, request.run_id)
     if commitment is None:
         raise Refusal(RefusalCode.POLICY, "run_id: was not committed")
-    check_stage(policy, TRAINING)
+    check_stage(policy, request.stage)
     check_lowered(connection, policy)
     if request.run_id == FILTER_RUN:
         _admit_by_filter(connection, policy, commitment, event, today)
@@ -125,11 +123,11 @@ def _admit_by_run(
     connection: sqlite3.Connection,
     policy: Policy,
     commitment: rows.CommitmentRow,
-    request: TrainRequest,
+    request: Payable,
     event: PrivacyEvent,
     today: date,
 ) -> None:
-    if commitment.stage != TRAINING:
+    if commitment.stage != request.stage:
         raise Refusal(RefusalCode.POLICY, f"run_id: was committed for {commitment.stage}")
     promise = Promise.from_json(commitment.schedule)
     if not promise.names(event):

@@ -28,8 +28,9 @@ from fedpeft.privacy.ledger.budget import Budget, smallest_share
 from fedpeft.privacy.ledger.promise import Promise
 from fedpeft.privacy.ledger.terms import check_terms
 from fedpeft.privacy.ledger.turn import Turn
+from fedpeft.privacy.metric import Payable
 from fedpeft.privacy.policy import Policy
-from fedpeft.types import FILTER_RUN, PrivacyEvent, RefusalCode, Schedule, TrainRequest
+from fedpeft.types import FILTER_RUN, PrivacyEvent, RefusalCode, Schedule
 
 _WAIT_S = 3600.0
 
@@ -161,7 +162,7 @@ class Ledger:
             rows.append_commitment(connection, self._now(), schedule.run_id, schedule.stage, text, cost)
             return cost
 
-    def charge(self, request: TrainRequest) -> bytes | None:
+    def charge(self, request: Payable) -> bytes | None:
         """Pay for a request before its first private number is computed.
 
         Returns:
@@ -227,9 +228,7 @@ class Ledger:
     def _now(self) -> str:
         return self._clock().isoformat(timespec="seconds")
 
-    def _append_event(
-        self, connection: sqlite3.Connection, request: TrainRequest, event: PrivacyEvent
-    ) -> None:
+    def _append_event(self, connection: sqlite3.Connection, request: Payable, event: PrivacyEvent) -> None:
         """Refuse, or write the charge."""
         commitment = admit(connection, self.policy, request, event, self._clock().date())
         charge = rows.Charge(
@@ -257,7 +256,7 @@ def _promise(schedule: Schedule) -> Promise:
         raise Refusal(RefusalCode.MALFORMED, str(error)) from error
 
 
-def _stored_release(connection: sqlite3.Connection, request: TrainRequest) -> bytes | None:
+def _stored_release(connection: sqlite3.Connection, request: Payable) -> bytes | None:
     known = connection.execute(
         "SELECT request_digest FROM events WHERE request_id = ? LIMIT 1", (request.request_id,)
     ).fetchone()
