@@ -96,6 +96,17 @@ def test_other_data_are_not_shared(tmp_path: Path, work: list[str], change: str)
     assert "site0" in work
 
 
+def test_scores_against_labels_are_not_those_against_a_task(tmp_path: Path, work: list[str]) -> None:
+    shared = Shared()
+    simulate(tiny_config(tmp_path), tmp_path / "one", shared=shared)
+    lines = [line for site in tmp_path.glob("*.jsonl") for line in site.read_text("utf-8").splitlines()]
+    labels = json.dumps(sorted({json.loads(line)["response"] for line in lines}))
+    del work[:]
+    config = tiny_config(tmp_path, overrides=[f"evaluation.labels={labels}"])
+    simulate(config, tmp_path / "two", shared=shared)
+    assert work == ["evaluate", "evaluate"]  # the data are the same
+
+
 def _without_files(shared: Shared) -> Shared:
     """As a new process with the same memory of content would find it: files are read again."""
     shared._made.pop("records")
