@@ -54,6 +54,7 @@ class Matrix:
 
     kills: int = 0
     points: int = 0
+    points_of_beginning: int = 0
     at_statements: int = 0
     at_instants: int = 0
     while_beginning: int = 0
@@ -104,12 +105,12 @@ def run(folder: Path, kills: int, seed: int = 0) -> Matrix:
         seed: of the random instants.
     """
     started, draw, matrix = time.monotonic(), random.Random(seed), Matrix()
-    matrix.points = _count_statements(folder)
+    matrix.points_of_beginning, matrix.points = _count_statements(folder)
     path = folder / "life.sqlite"
     Ledger.open(path, _POLICY).commit(_schedule(kills))
     beginning = kills // 10
     for number in range(beginning):
-        _kill_while_beginning(folder, number, matrix)
+        _kill_while_beginning(folder, number, number * matrix.points_of_beginning // beginning, matrix)
     for number in range(kills - beginning):
         if number % 2:
             point = number // 2 % matrix.points
@@ -209,27 +210,31 @@ def _fork(work: Callable[[int], None], after_s: float | None = None) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _count_statements(folder: Path) -> int:
-    """Of one request, large enough to spill; counted in a child that tells by its exit status."""
+def _count_statements(folder: Path) -> tuple[int, int]:
+    """Of beginning a ledger with a run, and of one request, large enough to spill."""
+    path = folder / "count.sqlite"
 
-    def work(_ready: int) -> None:
-        path = folder / "count.sqlite"
+    def begin(_ready: int) -> None:
+        _watch(-1)
         Ledger.open(path, _POLICY).commit(_schedule(1))
+        os._exit(_Killing.executed)
+
+    def serve(_ready: int) -> None:
         ledger = Ledger.open(path, _POLICY)
         _watch(-1)
         if ledger.charge(_request(0)) is None:
             ledger.store("r0", bytes(_SIZES[1]))
         os._exit(_Killing.executed)
 
-    return _fork(work)
+    return _fork(begin), _fork(serve)
 
 
-def _kill_while_beginning(folder: Path, number: int, matrix: Matrix) -> None:
+def _kill_while_beginning(folder: Path, number: int, statement: int, matrix: Matrix) -> None:
     """Killed at a statement of making a ledger and committing a run; then somebody else does both."""
     path = folder / f"begin-{number}.sqlite"
 
     def work(_ready: int) -> None:
-        _watch(number * 2)
+        _watch(statement)
         Ledger.open(path, _POLICY).commit(_schedule(1))
 
     ended = _fork(work)

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arbitrary sequences of requests: no budget is exceeded, and neighbouring data show in the noise only."""
+
+import dataclasses
+import importlib
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fedpeft.privacy.ledger import admission, verify
+from fedpeft.privacy.ledger.promise import Promise
+from fedpeft.privacy.renyi_filter import RenyiFilter
+from fedpeft.site import site as site_module
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def duel():
+    sys.path.insert(0, str(ROOT))
+    try:
+        yield importlib.import_module("simulations.duel")
+    finally:
+        sys.path.remove(str(ROOT))
+
+
+@pytest.fixture(scope="module")
+def bench(duel):
+    return duel.Bench()
+
+
+def play(duel, bench, draw, moves=12):
+    with tempfile.TemporaryDirectory() as folder:
+        game = duel.Duel(Path(folder), bench, draw)
+        game.play(moves)
+        assert all(not verify(site.ledger.path).problems for site in game.sites[:1] if draw.random() < 0.02)
+        return game.moves
+
+
+@settings(
+    max_examples=200, deadline=None, database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+@given(st.randoms(use_true_random=True))
+def test_no_sequence_breaks_a_promise(duel, bench, draw):
+    play(duel, bench, draw)
+
+
+def some(duel, bench, number=25):
+    import random
+
+    for seed in range(number):
+        play(duel, bench, random.Random(seed), moves=16)
+
+
+class TestWhatItWouldSee:
+    """Sites that break one promise each are found within a few sequences."""
+
+    def test_a_filter_that_always_pays(self, duel, bench, monkeypatch):
+        whole = RenyiFilter.covers
+        monkeypatch.setattr(admission.RenyiFilter, "covers", lambda self, events: True)
+        monkeypatch.setattr(duel.RenyiFilter, "from_json", lambda text: _Strict(text, whole))
+        with pytest.raises(AssertionError, match="overdrawn"):
+            some(duel, bench, 60)
+
+    def test_a_run_that_always_pays(self, duel, bench, monkeypatch):
+        monkeypatch.setattr(Promise, "steps_left", lambda self, charged, multiplier: 10**9)
+        monkeypatch.setattr(
+            Promise, "covers", lambda self, events: sum(e.steps for e in events) <= self.steps
+        )
+        with pytest.raises(AssertionError, match="overdrawn"):
+            some(duel, bench, 60)
+
+    def test_a_count_beside_the_release(self, duel, bench, monkeypatch):
+        honest = site_module.Site.facts
+        monkeypatch.setattr(
+            site_module.Site,
+            "facts",
+            lambda self: dataclasses.replace(honest(self), declared_units=len(self._units)),
+        )
+        with pytest.raises(AssertionError):
+            some(duel, bench, 1)
+
+    def test_a_release_computed_anew_when_asked_again(self, duel, bench, monkeypatch):
+        honest = site_module.Site.train
+
+        def train(self, request):
+            answer = honest(self, request)
+            return dataclasses.replace(answer, values=answer.values + 1e-3 * self._randomness_count())
+
+        count = iter(range(10**9))
+        monkeypatch.setattr(site_module.Site, "_randomness_count", lambda self: next(count), raising=False)
+        monkeypatch.setattr(site_module.Site, "train", train)
+        with pytest.raises(AssertionError, match="another release"):
+            some(duel, bench)
+
+
+class _Strict:
+    def __init__(self, text, covers):
+        import json
+
+        self.filter, self._covers = RenyiFilter(**json.loads(text)), covers
+
+    def covers(self, events):
+        return self._covers(self.filter, events)
