@@ -7,14 +7,18 @@ the sums by rounding only.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fedpeft.data.prompts import Example
+
+_COST_OF_A_BATCH: Final = 24.0  # tokens that a micro-batch costs whatever is in it, roughly, on a CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,14 @@ def plan_batches(units: Sequence[tuple[Example, ...]], max_tokens: int) -> Itera
 
     A single example longer than ``max_tokens`` makes a batch of its own.
     """
+    for group in _of_like_length(sorted(units, key=_longest), max_tokens):
+        yield from _fill(group, max_tokens)
+
+
+def _fill(units: Sequence[tuple[Example, ...]], max_tokens: int) -> Iterator[UnitBatch]:
+    """Cut units, shortest first, wherever the budget ends."""
     pending: list[tuple[Example, ...]] = []
-    for unit in sorted(units, key=_longest):
+    for unit in units:
         count = sum(map(len, pending)) + len(unit)
         if pending and count * _longest(unit) > max_tokens:
             yield _one_chunk(pending)
@@ -72,6 +82,32 @@ def plan_batches(units: Sequence[tuple[Example, ...]], max_tokens: int) -> Itera
             pending.append(unit)
     if pending:
         yield _one_chunk(pending)
+
+
+def _of_like_length(
+    units: Sequence[tuple[Example, ...]], max_tokens: int
+) -> Iterator[Sequence[tuple[Example, ...]]]:
+    """Cut sorted units into groups such that padding and micro-batches together cost the least.
+
+    The best cuts between distinct lengths, by dynamic programming: a group costs its padded tokens and as
+    much again for each micro-batch as ``_COST_OF_A_BATCH`` tokens.
+    """
+    lengths, starts = np.unique([_longest(unit) for unit in units], return_index=True)
+    examples = np.concatenate([[0], np.cumsum([len(unit) for unit in units])])
+    first = examples[starts]  # examples before those of each length
+    best, cut = np.zeros(len(lengths) + 1), np.zeros(len(lengths) + 1, dtype=np.int64)
+    for end in range(1, len(lengths) + 1):
+        last = examples[starts[end]] if end < len(lengths) else examples[-1]
+        padded = (last - first[:end]) * lengths[end - 1]
+        costs = best[:end] + padded + _COST_OF_A_BATCH * np.ceil(padded / max_tokens)
+        cut[end] = int(np.argmin(costs))
+        best[end] = costs[cut[end]]
+    bounds = [len(lengths)]
+    while bounds[-1] > 0:
+        bounds.append(int(cut[bounds[-1]]))
+    edges = [*starts, len(units)]
+    for low, high in itertools.pairwise(reversed(bounds)):
+        yield units[edges[low] : edges[high]]
 
 
 def to_tensors(examples: Sequence[Example], device: torch.device) -> Tensors:
