@@ -21,7 +21,7 @@ from fedpeft.run import UNTOUCHED, evaluate_state, untouched_facts
 from fedpeft.shared import Shared
 from fedpeft.training.local import StepProgress
 from fedpeft.types import JsonDict
-from fedpeft.workspace import Workspace, read_sources
+from fedpeft.workspace import Sources, Workspace, read_sources
 
 BASELINES_FILE: Final = "baselines.json"
 GUARANTEE: Final = "none: not private"
@@ -56,7 +56,12 @@ def check_baselines(config: RunConfig) -> None:
 
 
 def run_baselines(
-    config: RunConfig, out: Path, listener: Listener | None = None, *, shared: Shared | None = None
+    config: RunConfig,
+    out: Path,
+    listener: Listener | None = None,
+    *,
+    sources: Sources | None = None,
+    shared: Shared | None = None,
 ) -> JsonDict:
     """Train what the run in ``out`` is to be compared with; go on where an earlier call was stopped.
 
@@ -67,6 +72,7 @@ def run_baselines(
         config: of the run.
         out: its folder, with a result; ``baselines.json`` appears in it, for its owner's eyes.
         listener: hears of progress.
+        sources: of the run, where they were read already; default: read now.
         shared: with other runs of this process.
 
     Returns:
@@ -77,7 +83,7 @@ def run_baselines(
     """
     check_baselines(config)
     shared, path = shared or Shared(), out / BASELINES_FILE
-    sources = read_sources(config, shared)
+    sources = sources or read_sources(config, shared)
     with Workspace(config, out, None, sources, shared) as workspace:
         records = workspace.records
         before, after = load_scores(out / CHECKPOINT_FOLDER, [record.id for record in records])

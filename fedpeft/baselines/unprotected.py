@@ -2,8 +2,8 @@
 """Training without clipping and noise, for comparison in a simulation. NOT PRIVATE.
 
 Everything but clipping and noise is that of a run: the same gradients of units, Poisson sampling, steps,
-expected batches, aggregation and server optimizer. What comes out is a plain vector: it is no release, has no
-event, and there is nothing that could send it.
+expected batches, aggregation, smoothing, server optimizer and average. What comes out is a plain vector: it
+is no release, has no event, and there is nothing that could send it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import Final, Literal
 
 import numpy as np
 
+from fedpeft.aggregation.averaging import include
 from fedpeft.aggregation.base import find as find_aggregator
 from fedpeft.aggregation.server_optimizer import OptimizerState, check_step, make_server_optimizer
+from fedpeft.aggregation.smoothing import Smoother
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.privacy.sampling import poisson_sample
 from fedpeft.training.batches import plan_batches
@@ -41,7 +43,7 @@ def train_unprotected(
         on_round: called with (rounds done, all rounds).
 
     Returns:
-        The ``(d,)`` adapter vector after the last round.
+        What the run would evaluate, ``(d,)``: the average of the rounds' adapters, or the last of them.
 
     Raises:
         FedpeftError: the first round moved no weight, or a round made one that is not finite.
@@ -50,7 +52,9 @@ def train_unprotected(
     parties = _parties(workspace, kind)
     new_aggregator = find_aggregator(config.federation.aggregation)
     optimizer = make_server_optimizer(config.federation)
+    smoother = Smoother(workspace.adapter.layout, config.federation.layer_smoothing)
     state, memory = workspace.adapter.zeros(), OptimizerState()
+    average = state.astype(np.float64)
     with workspace.lock:
         for number in range(1, config.federation.rounds + 1):
             aggregator = new_aggregator(state.size)
@@ -59,13 +63,13 @@ def train_unprotected(
                 expected_batch = config.training.sampling_rate * declared_units
                 update = exact_update(workspace, units, state, expected_batch, randomness)
                 aggregator.add(update, expected_batch)
-            mean = aggregator.result()
+            mean = smoother.smooth(aggregator.result())
             moved, memory = optimizer.apply(state, mean, np.zeros_like(mean), memory)
             check_step(number, state, moved)
-            state = moved
+            state, average = moved, include(average, moved, number)
             if on_round is not None:
                 on_round(number, config.federation.rounds)
-    return state
+    return average.astype(np.float32) if config.federation.average_iterates else state
 
 
 def exact_update(

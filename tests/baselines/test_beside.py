@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ import pytest
 from fedpeft.baselines import beside, check_baselines, run_baselines
 from fedpeft.baselines.alone import SCRATCH_FOLDER, alone
 from fedpeft.cli import main
+from fedpeft.config import parse_config
 from fedpeft.errors import ConfigError, FedpeftError, RunDirectoryError
 from fedpeft.flower.simulation import simulate
 from fedpeft.plan import make_plan
-from fedpeft.testing import tiny_config
+from fedpeft.testing import tiny_config, write_records
 
 NAMES = [
     "pooled without privacy",
@@ -158,3 +160,16 @@ def test_without_scores_or_with_other_data_it_is_refused(tmp_path: Path) -> None
     (tmp_path / "run" / "checkpoint" / "scores.json").unlink()
     with pytest.raises(RunDirectoryError, match="run it again"):
         run_baselines(config, tmp_path / "run")
+
+
+def test_sites_that_share_one_table_are_alone_too(tmp_path: Path) -> None:
+    tiny_config(tmp_path)
+    write_records(tmp_path / "all.jsonl", 80)
+    raw = tomllib.loads((tmp_path / "run.toml").read_text())
+    del raw["sites"]
+    raw["data"]["partition"] = {"kind": "iid", "path": "all.jsonl", "parts": 2, "declared_units": 80}
+    config = parse_config(raw, tmp_path)
+    simulate(config, tmp_path / "run")
+    found = run_baselines(config, tmp_path / "run")["baselines"]
+    assert len(found) == 4
+    assert not any("failed" in entry for entry in found.values())

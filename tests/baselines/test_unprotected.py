@@ -11,21 +11,25 @@ import pytest
 import torch
 
 from fedpeft.baselines.unprotected import exact_update, train_unprotected
+from fedpeft.checkpoint import load
 from fedpeft.errors import FedpeftError
 from fedpeft.flower.simulation import simulate
 from fedpeft.privacy import mechanism as mechanism_module
 from fedpeft.privacy.arithmetic import float as float_arithmetic
 from fedpeft.privacy.randomness import Randomness
-from fedpeft.run import evaluate_state
+from fedpeft.run import evaluate_state, released_adapter
 from fedpeft.testing import loop_gradients, tiny_config
 from fedpeft.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def workspace(tmp_path: Path):
-    config = tiny_config(tmp_path, overrides=["run.seed=1", "training.sampling_rate=1.0"])
+@pytest.fixture(params=["average", "last", "smoothed"])
+def workspace(tmp_path: Path, request: pytest.FixtureRequest):
+    overrides = ["run.seed=1", "training.sampling_rate=1.0"]
+    overrides += ["federation.average_iterates=false"] if request.param == "last" else []
+    overrides += ["federation.layer_smoothing=1.0"] if request.param == "smoothed" else []
+    config = tiny_config(tmp_path, overrides=overrides)
     with Workspace(config, tmp_path / "run") as made:
         yield made
 
@@ -57,9 +61,8 @@ def test_without_clipping_and_noise_a_run_would_do_the_same(
     )
     monkeypatch.setattr(float_arithmetic, "standard_normal", lambda stream, size: np.zeros(size))
     simulate(workspace.config, tmp_path / "stripped")
-    from fedpeft.checkpoint import load
-
-    np.testing.assert_allclose(load(tmp_path / "stripped" / "checkpoint").adapter, ours, rtol=1e-3, atol=1e-6)
+    theirs = released_adapter(workspace.config.federation, load(tmp_path / "stripped" / "checkpoint"))
+    np.testing.assert_allclose(theirs, ours, rtol=1e-3, atol=1e-6)
 
 
 def test_with_one_local_step_pooled_is_federated(workspace: Workspace) -> None:
