@@ -165,6 +165,7 @@ def make_allocator(privacy: PrivacySettings, layout: Layout) -> Allocator:
         privacy.clip_norm,
         lambda2=privacy.lambda2,
         drop_after=privacy.drop_after,
+        clip_quantile=privacy.clip_quantile,
     )
 
 

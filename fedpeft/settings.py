@@ -173,8 +173,11 @@ class PrivacySettings(Section):
     epsilon: Positive = 8.0
     delta: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Default: 1 / declared_units^1.1 of the largest site."""
-    clipping: Literal["automatic", "flat"] = "automatic"
-    """`automatic`: z / (|z| + 0.01). `flat`: z * min(1, 1 / |z|)."""
+    clipping: Literal["automatic", "flat", "quantile"] = "automatic"
+    """`automatic`: z / (|z| + 0.01). `flat`: z * min(1, 1 / |z|). `quantile`: as `flat`, and C follows a
+    quantile of the norms, by one more noised number in each release, for half a percent more noise."""
+    clip_quantile: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Of `quantile`: the share of units that C shall leave unclipped."""
     clip_norm: Annotated[float, Field(ge=1e-9, le=1e9)] = 1.0
     """Scale C of the whole vector before clipping."""
     allocation: Text = "uniform"

@@ -173,7 +173,7 @@ class TrainRequest:
         local_steps: private steps from ``adapter``; what leaves is the difference they made.
         learning_rate: of the site's plain SGD on released gradients.
         scales: ``(S,)`` the scale b_s of each segment, in [2^-40, 2^40].
-        clipping: ``"automatic"`` or ``"flat"``.
+        clipping: ``"automatic"``, ``"flat"`` or ``"quantile"``.
         layout_digest: ``Adapter.digest`` of the adapter both sides must have built.
         adapter: ``(d,)`` float32, the state to start from.
         ledger_head: the newest head of this site's ledger that the coordinator has seen.
@@ -215,7 +215,7 @@ class PrivateUpdate:
     serializer.
 
     Attributes:
-        values: ``(d,)`` float32.
+        values: ``(d,)`` float32; one more under the clipping ``"quantile"``, the noised mean vote.
         event: the steps behind it, with the multiplier the mechanism really used.
         ledger_head: of the site's ledger, which already holds the event.
     """

@@ -12,7 +12,7 @@ import numpy as np
 
 from fedpeft.aggregation.base import Aggregator, DoubleVector
 from fedpeft.privacy.allocation.history import Observation
-from fedpeft.privacy.clipping import FROZEN_SCALE
+from fedpeft.privacy.clipping import FROZEN_SCALE, KEPT, released_size
 from fedpeft.types import Answer, JsonDict, Layout, PrivacyEvent, PrivateUpdate, RefusalCode, TrainRequest
 
 
@@ -44,7 +44,7 @@ def find_problem(ask: Ask, update: PrivateUpdate) -> str | None:
         "poisson-gaussian", request.noise_multiplier, request.sampling_rate, request.local_steps, ask.unit
     ):
         return "another event than asked"
-    if update.values.shape != request.adapter.shape:
+    if update.values.shape != (released_size(request.adapter.size, request.clipping),):
         return "another length"
     if not np.isfinite(update.values).all():
         return "not finite"
@@ -62,6 +62,7 @@ class Tally:
         dropped: sites whose release could not be used, and why.
         events: what the releases cost, those that were dropped included: their site has paid for them.
         ledger_heads: newest head of each site that answered.
+        votes: where units vote on the clip level, each site's mean vote times its weight.
     """
 
     asks: Mapping[str, Ask]
@@ -71,6 +72,7 @@ class Tally:
     dropped: dict[str, str] = field(default_factory=dict)
     events: dict[str, PrivacyEvent] = field(default_factory=dict)
     ledger_heads: dict[str, str] = field(default_factory=dict)
+    votes: list[float] = field(default_factory=list)
     bytes_up: int = 0
 
     def take(self, site: str, answer: Answer) -> None:
@@ -87,7 +89,9 @@ class Tally:
         if problem is not None:
             self.dropped[site] = problem
             return
-        self.aggregator.add(answer.values, ask.weight)
+        size = ask.request.adapter.size
+        self.aggregator.add(answer.values[:size], ask.weight)
+        self.votes.extend(ask.weight * float(vote) for vote in answer.values[size:])
         self.ledger_heads[site] = answer.ledger_head
         self.answered.append(site)
 
@@ -111,7 +115,12 @@ class Tally:
         """
         requests = [self.asks[site].request for site in self.answered]
         noise = math.fsum((r.learning_rate * r.noise_multiplier) ** 2 * r.local_steps for r in requests)
-        return noise / math.fsum(self.asks[site].weight for site in self.answered) ** 2
+        kept = KEPT if self.votes else 1.0
+        return noise / (kept * self._weight) ** 2
+
+    @property
+    def _weight(self) -> float:
+        return math.fsum(self.asks[site].weight for site in self.answered)
 
     def noise(self, layout: Layout) -> DoubleVector:
         """``(d,)`` the variance of the noise in the weighted mean update."""
@@ -132,6 +141,7 @@ class Tally:
             adapter=request.adapter,
             scales=request.scales,
             unit_noise=self.noise_variance / moved**2,
+            unclipped=(1 + math.fsum(self.votes) / self._weight) / 2 if self.votes else None,
         )
 
     def record(self, update_norm: float, train_seconds: float, aggregate_seconds: float) -> JsonDict:

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clipping of whole unit gradients: what gives the sum its sensitivity.
 
-Both rules keep ``|z|`` below 1 over the *whole* trainable vector, never tensor by tensor:
+All rules keep ``|z|`` below 1 over the *whole* trainable vector, never tensor by tensor:
 
 * ``automatic``: z / (|z| + 0.01) (Bu et al., Automatic Clipping, arXiv 2206.07136)
 * ``flat``: z * min(1, 1 / |z|)
+* ``quantile``: as flat, and each unit votes on whether that was too short (Andrew et al., arXiv 1905.03871)
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -29,6 +31,13 @@ SCALE_RANGE: Final = (2.0**-40, 2.0**40)
 FROZEN_SCALE: Final = SCALE_RANGE[1]
 """A segment at this scale takes no part: it fills none of the clip norm, and nothing is released for it."""
 
+RULES: Final = ("automatic", "flat", "quantile")
+
+VOTE: Final = 0.1
+"""Length that a unit's vote takes of its norm under ``quantile``; the gradient keeps ``KEPT`` of it."""
+
+KEPT: Final = math.sqrt(1 - VOTE**2)
+
 _GAMMA: Final = 0.01
 
 
@@ -44,7 +53,7 @@ def clip_factors(gradients: Sequence[Tensor], scales: Sequence[float], clipping:
     Args:
         gradients: for each segment ``(n, *shape)``.
         scales: for each segment its scale b_s; z_s = g_s / b_s.
-        clipping: ``"automatic"`` or ``"flat"``.
+        clipping: one of ``RULES``.
 
     Raises:
         MechanismError: another rule.
@@ -57,9 +66,20 @@ def clip_factors(gradients: Sequence[Tensor], scales: Sequence[float], clipping:
     norms = squares.sqrt()
     if clipping == "automatic":
         factors = 1.0 / (norms + _GAMMA)
-    elif clipping == "flat":
+    elif clipping in ("flat", "quantile"):
         factors = 1.0 / norms.clamp(min=1.0)
     else:
-        raise MechanismError(f'privacy.clipping: {clipping!r}; known rules are "automatic" and "flat"')
+        raise MechanismError(f"privacy.clipping: {clipping!r}; known rules are {', '.join(RULES)}")
     factors = factors * (SENSITIVITY - ROUNDING_SLACK)
     return torch.where(norms.isfinite(), factors, 0.0)
+
+
+def votes(factors: Tensor) -> Tensor:
+    """``(n,)`` of each unit: 1 where it was short enough, -1 where it was clipped, 0 where not finite."""
+    signs = torch.where(factors >= SENSITIVITY - ROUNDING_SLACK, 1.0, -1.0).to(factors.dtype)
+    return torch.where(factors == 0, 0.0, signs)
+
+
+def released_size(size: int, clipping: str) -> int:
+    """Numbers that a release of ``size`` parameters has: one more where units vote."""
+    return size + (clipping == "quantile")

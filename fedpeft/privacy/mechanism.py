@@ -27,7 +27,7 @@ from torch import Tensor
 from fedpeft.errors import MechanismError
 from fedpeft.privacy.arithmetic.base import Arithmetic
 from fedpeft.privacy.arithmetic.base import find as find_arithmetic
-from fedpeft.privacy.clipping import FROZEN_SCALE, clip_factors, is_scale
+from fedpeft.privacy.clipping import FROZEN_SCALE, KEPT, VOTE, clip_factors, is_scale, released_size, votes
 from fedpeft.privacy.randomness import KeyedStream
 from fedpeft.types import Layout, PrivacyEvent
 
@@ -109,7 +109,8 @@ class PoissonGaussianSum:
             layout: of the ``(d,)`` vector, S segments.
             scales: ``(S,)`` b_s in [2^-40, 2^40]; a function of releases and public facts only. At 2^40 a
                 segment is frozen: zeros are released for it.
-            clipping: ``"automatic"`` or ``"flat"``.
+            clipping: a rule of ``clipping.RULES``. Under ``"quantile"`` the vector that is clipped, summed
+                and noised has one more coordinate, each unit's vote; the sensitivity is the same.
             noise_multiplier: standard deviation of the noise over the sensitivity of the sum.
             sampling_rate: probability with which each unit was sampled.
             expected_batch: public divisor, sampling rate times *declared* units.
@@ -132,10 +133,13 @@ class PoissonGaussianSum:
         self._layout = layout
         self._scales = tuple(float(b) for b in scales)
         self._clipping = clipping
+        self._has_votes = released_size(0, clipping) > 0
         self._sampling_rate = sampling_rate
         self._expected_batch = expected_batch
         self._unit = unit
-        self._sum: Arithmetic | None = find_arithmetic(arithmetic, layout.size, noise_multiplier)
+        self._sum: Arithmetic | None = find_arithmetic(
+            arithmetic, released_size(layout.size, clipping), noise_multiplier
+        )
 
     def add(self, unit_gradients: Sequence[Tensor]) -> None:
         """Clip and add whole units.
@@ -152,6 +156,10 @@ class PoissonGaussianSum:
         factors = clip_factors(unit_gradients, self._scales, self._clipping)
         dropped = factors == 0
         any_dropped = bool(dropped.any())
+        if self._has_votes:
+            ones = torch.ones_like(factors)[:, None]
+            total.add(slice(self._layout.size, self._layout.size + 1), VOTE * votes(factors), ones)
+            factors = KEPT * factors
         for segment, scale, gradient in zip(self._layout.segments, self._scales, unit_gradients, strict=True):
             rows = gradient.flatten(1)
             if any_dropped:  # zero times NaN is NaN: mask before the sum
@@ -161,6 +169,8 @@ class PoissonGaussianSum:
     def release(self, stream: KeyedStream) -> Released[npt.NDArray[np.float64]]:
         """Add the noise and divide: the ``(d,)`` estimate of the mean clipped gradient, and its event.
 
+        Under ``"quantile"`` it is ``(d + 1,)``, and the last number estimates the mean vote.
+
         Raises:
             MechanismError: called twice.
         """
@@ -169,6 +179,9 @@ class PoissonGaussianSum:
         noised = total.noised(stream)
         for segment, scale in zip(self._layout.segments, self._scales, strict=True):
             noised[segment.slice] *= scale if scale < FROZEN_SCALE else 0.0  # what was noised is thrown away
+        if self._has_votes:
+            noised[: self._layout.size] /= KEPT
+            noised[self._layout.size] /= VOTE
         event = PrivacyEvent(
             kind="poisson-gaussian",
             noise_multiplier=total.noise_multiplier,

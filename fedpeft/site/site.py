@@ -18,6 +18,7 @@ from torch import nn
 
 from fedpeft.adapters.adapter import Adapter
 from fedpeft.errors import MechanismError, Refusal
+from fedpeft.privacy.clipping import RULES as CLIPPING_RULES
 from fedpeft.privacy.clipping import is_scale
 from fedpeft.privacy.ledger import Ledger
 from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
@@ -211,7 +212,7 @@ def check_request(request: TrainRequest, adapter: Adapter) -> None:
         "noise_multiplier": _positive(request.noise_multiplier),
         "sampling_rate": _positive(request.sampling_rate) and request.sampling_rate <= 1,
         "scales": len(request.scales) == num_segments and all(map(is_scale, request.scales)),
-        "clipping": request.clipping in ("automatic", "flat"),
+        "clipping": request.clipping in CLIPPING_RULES,
         "layout_digest": request.layout_digest == adapter.digest,
         "adapter": request.adapter.shape == (adapter.layout.size,)
         and bool(np.isfinite(request.adapter).all()),

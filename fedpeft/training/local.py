@@ -74,6 +74,8 @@ def local_update(
 ) -> Released[FloatVector]:
     """Take ``plan.local_steps`` private steps from ``start``; release the difference they made.
 
+    Where units vote on the clip level, the mean of the steps' released votes follows the difference.
+
     Args:
         model: the frozen backbone.
         adapter: attached to it; what it holds afterwards is of no use.
@@ -102,8 +104,9 @@ def local_update(
         _add_all(model, adapter, mechanism, chosen, plan, step, progress, how)
         released = mechanism.release(randomness.stream("noise", step))
         releases.append(released)
-        state = state - plan.learning_rate * released.value
-    return combine(releases, (state - start).astype(np.float32))
+        state = state - plan.learning_rate * released.value[: state.size]
+    votes = np.mean([released.value[state.size :] for released in releases], axis=0)  # empty, as a rule
+    return combine(releases, np.concatenate((state - start, votes)).astype(np.float32))
 
 
 def _add_all(

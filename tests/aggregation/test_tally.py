@@ -78,3 +78,32 @@ def test_weights_are_those_of_the_ask():
     tally.take("a", _update("a", 1.0))
     tally.take("b", _update("b", 5.0))
     np.testing.assert_array_equal(tally.aggregator.result(), np.full(4, 2.0))
+
+
+def _voting(site: str, vote: float, weight: float) -> tuple[Ask, PrivateUpdate]:
+    ask, update = _ask(site, weight), _update(site)
+    values = np.append(update.values, np.float32(vote))
+    return replace(ask, request=replace(ask.request, clipping="quantile")), replace(update, values=values)
+
+
+def test_votes_are_weighted_and_kept_out_of_the_aggregate():
+    asks, updates = zip(*(_voting(s, v, w) for s, v, w in (("a", 0.5, 1.0), ("b", -0.5, 3.0))), strict=True)
+    tally = Tally(dict(zip("ab", asks, strict=True)), Rule(4))
+    for site, update in zip("ab", updates, strict=True):
+        tally.take(site, update)
+    seen = tally.observation(tally.aggregator.result())
+    assert seen.unclipped == pytest.approx((1 + (0.5 - 1.5) / 4) / 2)
+    assert seen.gradient.shape == (4,)
+    assert seen.unit_noise == pytest.approx((1.1**2 + 1.1**2) / (2 * 16 * 0.99))
+
+
+def test_without_votes_there_is_no_share():
+    tally = _tally("a")
+    tally.take("a", _update("a"))
+    assert tally.observation(tally.aggregator.result()).unclipped is None
+
+
+@pytest.mark.parametrize("length", [4, 6])
+def test_a_vote_that_is_missing_or_too_much_is_another_length(length):
+    ask, update = _voting("a", 0.5, 1.0)
+    assert find_problem(ask, replace(update, values=np.ones(length, "f4"))) == "another length"

@@ -299,6 +299,7 @@ def test_allocation_and_schedule_change_the_run_and_not_the_guarantee(
         f"privacy.allocation={allocation}", f"privacy.schedule={schedule}", "privacy.drop_after=3",
         "training.learning_rate_decay=0.8", "federation.layer_smoothing=1.0",
         "federation.server_optimizer=adam", "federation.server_learning_rate=0.1",
+        f"privacy.clipping={'quantile' if allocation == 'kl' else 'automatic'}",
     ]  # fmt: skip
     result = run_tiny_federation(tmp_path, rounds=4, overrides=overrides)
     usual = json.loads((finished / "result.json").read_text())
@@ -307,6 +308,7 @@ def test_allocation_and_schedule_change_the_run_and_not_the_guarantee(
     assert 7.9 < result["epsilon_spent"] <= 8.0
     state = load(tmp_path / "run" / "checkpoint")
     assert len(set(state.scales)) > 1, "nothing was learnt"
+    assert ("clip_norm" in state.statistics) == (allocation == "kl")
     multipliers = {event.noise_multiplier for event in state.events["site0"]}
     assert len(multipliers) == (1 if schedule == "constant" else 4)
     reports = verify_all(tmp_path / "run" / "ledger")

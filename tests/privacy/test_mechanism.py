@@ -12,14 +12,13 @@ import torch
 from fedpeft.errors import MechanismError
 from fedpeft.privacy.arithmetic import float as float_module
 from fedpeft.privacy.arithmetic import grid as grid_module
-from fedpeft.privacy.clipping import FROZEN_SCALE, ROUNDING_SLACK, clip_factors
+from fedpeft.privacy.clipping import FROZEN_SCALE, KEPT, ROUNDING_SLACK, RULES, VOTE, clip_factors
 from fedpeft.privacy.mechanism import PoissonGaussianSum, combine, release_count
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.types import Layout, Segment
 
 SHAPES = ((3, 2), (4,), (5, 1))
 SCALES = (0.5, 2.0, 1.0)
-RULES = ("automatic", "flat")
 
 
 def layout(shapes: Sequence[tuple[int, ...]] = SHAPES) -> Layout:
@@ -305,3 +304,60 @@ def test_a_count_has_noise_and_an_event(arithmetic: str) -> None:
     )  # fmt: skip
     with pytest.raises(MechanismError, match="noise_multiplier"):
         release_count([], noise_multiplier=0.0, unit="u", arithmetic=arithmetic, stream=stream)
+
+
+class TestVotes:
+    """Units vote on the clip level in the same release, within the same sensitivity."""
+
+    def _units(self, *norms: float) -> list[torch.Tensor]:
+        """Units of these lengths after scaling."""
+        units = gradients(len(norms))
+        squares = sum((u.flatten(1) / b).square().sum(1) for u, b in zip(units, SCALES, strict=True))
+        factors = torch.tensor(norms) / squares.sqrt()
+        return [u * factors.view(-1, *[1] * (u.dim() - 1)) for u in units]
+
+    def test_each_votes_for_its_own_length(self) -> None:
+        mechanism = step("quantile")
+        mechanism.add(self._units(0.5, 0.9, 1.5, 40.0, 2.0))
+        assert scaled_sum(mechanism)[-1] == pytest.approx(VOTE * (2 - 3), abs=1e-6)
+
+    def test_a_unit_that_is_not_finite_has_no_vote(self) -> None:
+        mechanism, unit = step("quantile"), self._units(0.5)
+        unit[0][0, 0, 0] = float("nan")
+        mechanism.add(unit)
+        assert (scaled_sum(mechanism) == 0).all()
+
+    @pytest.mark.parametrize("norm", [0.0, 0.5, 1 - 1e-6, 1.0, 1 + 1e-6, 1e6])
+    def test_vote_and_gradient_together_stay_within_the_sensitivity(self, norm: float) -> None:
+        mechanism = step("quantile")
+        mechanism.add(self._units(norm))
+        assert np.linalg.norm(scaled_sum(mechanism)) <= 1.0
+
+    def test_a_vote_beside_a_whole_gradient_would_be_noticed(self) -> None:
+        """The control: a vote that is added without making room for it is beyond the sensitivity."""
+        mechanism = step("flat")
+        mechanism.add(self._units(5.0))
+        assert np.hypot(np.linalg.norm(scaled_sum(mechanism)), VOTE) > 1.004
+
+    def test_the_release_is_the_gradient_and_the_mean_vote_for_the_same_event(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        noiseless(monkeypatch)
+        voting, flat = step("quantile"), step("flat")
+        for mechanism in (voting, flat):
+            mechanism.add(self._units(0.5, 3.0, 4.0))
+        stream = Randomness.fresh().stream("noise")
+        with_vote, without = voting.release(stream), flat.release(stream)
+        np.testing.assert_allclose(with_vote.value[:-1], without.value, rtol=1e-4, atol=1e-9)
+        assert with_vote.value[-1] == pytest.approx((1 - 2) / 10.0, abs=1e-6)
+        assert with_vote.event == without.event
+
+    def test_noise_of_both_is_as_said(self) -> None:
+        """Half a percent more in the gradient, sigma / 0.1 in the vote, over the expected batch."""
+        shape = (200_000,)
+        wide = step("quantile", layout=layout((shape,)), scales=(2.0,))
+        released = wide.release(Randomness.fresh().stream("noise")).value
+        assert released[:-1].std() == pytest.approx(1.5 * 2.0 / KEPT / 10.0, rel=0.01)
+        random = Randomness.fresh()
+        draws = [step("quantile").release(random.stream("noise", i)).value[-1] for i in range(2000)]
+        assert np.std(draws) == pytest.approx(1.5 / VOTE / 10.0, rel=0.08)

@@ -21,6 +21,11 @@ from fedpeft.types import Layout
 WARM_UP: Final = 2
 """Rounds that a rule must have seen before it is asked; until then noise is uniform."""
 
+CLIP_NORMS: Final = (1e-9, 1e9)
+"""What C stays within; scales then stay within what a site accepts."""
+
+_CLIP_RATE: Final = 0.2
+
 DROWNED: Final = 20.0
 """Noise over signal in the mean square of a coordinate, beyond which a round counts against a segment."""
 
@@ -30,7 +35,8 @@ class Allocator:
     """The allocation of every round of a run.
 
     Attributes:
-        clip_norm: scale C of the whole vector.
+        clip_norm: scale C of the whole vector; where units vote on it, of the first round.
+        clip_quantile: share of the units that C shall leave unclipped where they vote.
         lambda2: of the rule ``kl``.
         drop_after: rounds in a row that noise must drown a segment before it is frozen for the rest of the
             run; 0 freezes none.
@@ -41,19 +47,17 @@ class Allocator:
     clip_norm: float
     lambda2: float = 0.0
     drop_after: int = 0
-
-    @property
-    def learns(self) -> bool:
-        """Whether rounds need to be observed at all."""
-        return self.rule.learns or self.drop_after > 0
+    clip_quantile: float = 0.5
 
     def observe(self, statistics: Statistics, seen: Observation) -> Statistics:
         """The state after a round; pure."""
-        if not self.learns:
-            return statistics
-        new = {**statistics, **learn(statistics, self.layout, seen)}  # what is counted here stays
+        new = dict(statistics)
+        if self.rule.learns or self.drop_after:
+            new |= learn(statistics, self.layout, seen)
         if self.drop_after:
             new |= self._frozen_after(new)
+        if seen.unclipped is not None:
+            new["clip_norm"] = self._clip_norm_after(statistics, seen.unclipped)
         return new
 
     def scales(self, statistics: Statistics) -> tuple[float, ...]:
@@ -65,11 +69,19 @@ class Allocator:
         num_segments = len(self.layout.segments)
         live = statistics.get("frozen", np.zeros(num_segments)) == 0
         sizes = np.array([float(segment.size) for segment in self.layout.segments])
-        facts = Facts(sizes[live], self.clip_norm, self.lambda2)
+        facts = Facts(sizes[live], float(self._clip_norm(statistics)[0]), self.lambda2)
         history = _only(read(statistics, num_segments), live)
         rule = self.rule if history.rounds >= WARM_UP else uniform.Rule()
         scales = self._check(rule.allocate(facts, history), int(live.sum())).scales
         return _spread(scales, live)
+
+    def _clip_norm(self, statistics: Statistics) -> DoubleVector:
+        return statistics.get("clip_norm", np.array([self.clip_norm]))
+
+    def _clip_norm_after(self, statistics: Statistics, unclipped: float) -> DoubleVector:
+        """C times exp(-0.2 (share that was unclipped - share that shall be)) (Andrew et al., section 2.1)."""
+        surplus = min(max(unclipped, 0.0), 1.0) - self.clip_quantile
+        return np.asarray(np.clip(self._clip_norm(statistics) * np.exp(-_CLIP_RATE * surplus), *CLIP_NORMS))
 
     def _check(self, allocation: Allocation, num_segments: int) -> Allocation:
         if len(allocation.shares) != num_segments or not all(map(is_scale, allocation.scales)):

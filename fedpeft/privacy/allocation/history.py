@@ -45,12 +45,14 @@ class Observation:
         scales: ``(S,)`` b_s of the round.
         unit_noise: variance of the noise in a coordinate of ``gradient`` for a scale of 1; b_s^2 times
             that is in segment s.
+        unclipped: where units vote on it, the noised share of them that was within the clip level.
     """
 
     gradient: DoubleVector
     adapter: FloatVector
     scales: tuple[float, ...]
     unit_noise: float
+    unclipped: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class History:
 
 def read(statistics: Statistics, num_segments: int) -> History:
     """The estimates, none of them negative; zeros where nothing is known."""
-    if not statistics:
+    if "rounds" not in statistics:
         zeros = np.zeros(num_segments)
         return History(0, zeros, zeros, zeros, zeros, zeros, 0.0)
     rounds = int(statistics["rounds"][0])
@@ -104,7 +106,7 @@ def learn(statistics: Statistics, layout: Layout, seen: Observation) -> Statisti
 
     Segments that are frozen released nothing and keep what is known of them.
     """
-    old = statistics or _beginning(layout)
+    old = statistics if "rounds" in statistics else _beginning(layout)
     scales = np.asarray(seen.scales)
     live = scales < FROZEN_SCALE
     with np.errstate(over="ignore", invalid="ignore"):

@@ -2,7 +2,7 @@
 """From round to round: warm-up, freezing, and rules that misbehave."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -49,7 +49,6 @@ def test_noise_is_uniform_until_enough_was_seen_and_shaped_after(name):
 
 def test_uniform_keeps_no_statistics():
     allocator = Allocator(find("uniform"), LAYOUT, 1.0)
-    assert not allocator.learns
     assert _after(allocator, 3) == {}
 
 
@@ -111,3 +110,27 @@ def test_a_rule_that_makes_no_allocation_is_refused(rule):
     healthy = Allocator(find("instability"), LAYOUT, 1.0)
     with pytest.raises(MechanismError, match="allocation"):
         Allocator(rule, LAYOUT, 1.0).scales(_after(healthy, WARM_UP))
+
+
+class TestClipLevel:
+    def _after(self, votes: list[float], **options) -> float:
+        allocator, statistics = Allocator(find("uniform"), LAYOUT, 0.7, **options), {}
+        for unclipped in votes:
+            seen = replace(_seen(allocator, statistics, 0), unclipped=unclipped)
+            statistics = allocator.observe(statistics, seen)
+        (scale,) = set(np.round(allocator.scales(statistics), 12).tolist())
+        return float(scale)
+
+    def test_it_grows_where_most_are_clipped_and_shrinks_where_few_are(self):
+        assert self._after([0.5, 0.5]) == pytest.approx(0.7)
+        assert self._after([0.1]) == pytest.approx(0.7 * math.exp(0.2 * 0.4))
+        assert self._after([0.9, 0.9]) == pytest.approx(0.7 * math.exp(-0.2 * 0.8))
+        assert self._after([0.9], clip_quantile=0.9) == pytest.approx(0.7)
+
+    def test_a_vote_that_is_mostly_noise_moves_it_no_further_than_a_true_one(self):
+        assert self._after([1e9]) == pytest.approx(0.7 * math.exp(-0.1))
+        assert self._after([-1e9]) == pytest.approx(0.7 * math.exp(0.1))
+
+    def test_it_stays_within_what_a_site_accepts(self):
+        assert self._after([0.0] * 400) == pytest.approx(1e9)
+        assert self._after([1.0] * 400) == pytest.approx(1e-9, abs=1e-10)
