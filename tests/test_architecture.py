@@ -48,8 +48,9 @@ HOMES = {
 }
 """Third parties that change often or count privacy, each with the one place that may import it."""
 
-PRIVATE_MARKER, ITS_MAKER = "Released", "fedpeft/privacy/mechanism.py"
-"""Who holds a value of this class may send it, so only the mechanism makes one."""
+ITS_MAKER = "fedpeft/privacy/mechanism.py"
+MADE_IN_ONE_PLACE = {"Released": ITS_MAKER, "Observation": "fedpeft/aggregation/tally.py"}
+"""Who holds a value of the first class may send it, and noise may follow the second: each has one maker."""
 
 
 def imports(path: str, tree: ast.Module) -> Iterator[str]:
@@ -129,23 +130,27 @@ def too_long(path: str, source: str) -> Iterator[str]:
 
 
 def forged_release(path: str, source: str) -> Iterator[str]:
-    if path == ITS_MAKER:
-        return
+    for marker, maker in MADE_IN_ONE_PLACE.items():
+        if path != maker:
+            yield from _made_or_derived(path, source, marker)
+
+
+def _made_or_derived(path: str, source: str, marker: str) -> Iterator[str]:
     tree = ast.parse(source, path)
-    names = {PRIVATE_MARKER}
+    names = {marker}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
-            names |= {alias.asname for alias in node.names if alias.name == PRIVATE_MARKER and alias.asname}
+            names |= {alias.asname for alias in node.names if alias.name == marker and alias.asname}
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=maker, args=arguments):
                 if _named(maker, names) or (
                     _named(maker, {"__new__"}) and any(_named(a, names) for a in arguments)
                 ):
-                    yield f"{path}:{node.lineno}: makes a {PRIVATE_MARKER}"
+                    yield f"{path}:{node.lineno}: makes a {marker}"
             case ast.ClassDef(bases=bases):
                 if any(_named(base, names) for base in bases):
-                    yield f"{path}:{node.lineno}: derives from {PRIVATE_MARKER}"
+                    yield f"{path}:{node.lineno}: derives from {marker}"
 
 
 def _named(node: ast.expr, names: set[str]) -> bool:
@@ -228,6 +233,8 @@ BREAKS = [
     (forged_release, "fedpeft/site/site.py", "from m import Released as R\nR(1, event)"),
     (forged_release, "fedpeft/site/site.py", "object.__new__(Released)"),
     (forged_release, "fedpeft/privacy/noise.py", "class Mine(Released[int]): ..."),
+    (forged_release, "fedpeft/site/site.py", "Observation(g, a, s, 1.0)"),
+    (forged_release, ITS_MAKER, "Observation(g, a, s, 1.0)"),
     (no_header, "fedpeft/run.py", '"""What it is for."""\n'),
     (no_header, "fedpeft/run.py", "# SPDX-License-Identifier: Apache-2.0\nx = 1\n"),
 ]
