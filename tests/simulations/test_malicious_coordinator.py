@@ -6,15 +6,13 @@ import importlib
 import sys
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fedpeft.privacy.ledger import admission, verify
+from fedpeft.privacy.ledger import verify
 from fedpeft.privacy.ledger.promise import Promise
-from fedpeft.privacy.renyi_filter import RenyiFilter
 from fedpeft.site import site as site_module
 
 ROOT = Path(__file__).parents[2]
@@ -60,16 +58,6 @@ def some(duel, bench, number=25):
 
 class TestWhatItWouldSee:
     """Sites that break one promise each are found within a few sequences."""
-
-    def test_a_filter_that_always_pays(self, duel, bench, monkeypatch):
-        generous = SimpleNamespace(covers=lambda events: True)
-        monkeypatch.setattr(
-            admission,
-            "RenyiFilter",
-            SimpleNamespace(from_json=lambda text: generous, planned=RenyiFilter.planned),
-        )
-        with pytest.raises(AssertionError, match="overdrawn"):
-            some(duel, bench, 60)
 
     def test_a_run_that_always_pays(self, duel, bench, monkeypatch):
         monkeypatch.setattr(Promise, "steps_left", lambda self, charged, multiplier: 10**9)
