@@ -5,14 +5,17 @@ import dataclasses
 import importlib
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fedpeft.privacy.ledger import verify
+from fedpeft.privacy.ledger import admission, verify
 from fedpeft.privacy.ledger.promise import Promise
+from fedpeft.privacy.renyi_filter import RenyiFilter
 from fedpeft.site import site as site_module
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +61,17 @@ def some(duel, bench, number=25):
 
 class TestWhatItWouldSee:
     """Sites that break one promise each are found within a few sequences."""
+
+    def test_a_filter_that_pays_three_times_its_budget(self, duel, bench, monkeypatch):
+        def three_times(text):
+            # Not without a limit: a request for a million steps would then be served.
+            honest = RenyiFilter.from_json(text)
+            return replace(honest, budget=3 * honest.budget)
+
+        generous = SimpleNamespace(from_json=three_times, planned=RenyiFilter.planned)
+        monkeypatch.setattr(admission, "RenyiFilter", generous)
+        with pytest.raises(AssertionError, match="overdrawn"):
+            some(duel, bench, 60)
 
     def test_a_run_that_always_pays(self, duel, bench, monkeypatch):
         monkeypatch.setattr(Promise, "steps_left", lambda self, charged, multiplier: 10**9)
