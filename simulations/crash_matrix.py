@@ -113,7 +113,7 @@ def run(folder: Path, kills: int, seed: int = 0) -> Matrix:
         _kill_while_beginning(folder, number, number * matrix.points_of_beginning // beginning, matrix)
     for number in range(kills - beginning):
         if number % 2:
-            point = number // 2 % max(1, matrix.points)  # a ledger that writes nothing has none
+            point = number // 2 % matrix.points
             whole = draw.randrange(3)
             delivered = _fork(lambda ready, point=point, whole=whole: _serve(path, ready, point, whole))
         else:

@@ -16,7 +16,10 @@ from simulations import crash_matrix
 
 kept = {}
 if sys.argv[1] == "charge":
-    Ledger.charge = lambda self, request: None
+    # Reads, so that there are statements to be killed at, and writes nothing.
+    def read_only(self, request):
+        self.spent(request.run_id)
+    Ledger.charge = read_only
     Ledger.store = lambda self, request_id, payload: None
 if sys.argv[1] == "release":
     Ledger.store = lambda self, request_id, payload: self.abandon(request_id)
