@@ -16,13 +16,14 @@ from typing import Protocol
 import numpy as np
 
 from fedpeft.adapters.adapter import Adapter
-from fedpeft.errors import MechanismError, Refusal
+from fedpeft.errors import MechanismError
 from fedpeft.privacy.ledger import Ledger
 from fedpeft.privacy.mechanism import release_count
 from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
 from fedpeft.privacy.randomness import Randomness
+from fedpeft.site.fields import check_protocol, refuse_malformed
 from fedpeft.site.payload import metric_to_bytes
-from fedpeft.types import PROTOCOL_VERSION, PrivacyEvent, RefusalCode
+from fedpeft.types import PrivacyEvent
 
 
 class Judge(Protocol):
@@ -52,19 +53,17 @@ def check_evaluation(request: EvaluateRequest, adapter: Adapter) -> None:
     Raises:
         Refusal: ``PROTOCOL`` for another version, ``MALFORMED`` for any field out of its range.
     """
-    if request.protocol != PROTOCOL_VERSION:
-        raise Refusal(RefusalCode.PROTOCOL, f"protocol {request.protocol}, this site has {PROTOCOL_VERSION}")
-    checks = {
-        "run_id": bool(request.run_id),
-        "request_id": bool(request.request_id),
-        "noise_multiplier": math.isfinite(request.noise_multiplier) and request.noise_multiplier > 0,
-        "layout_digest": request.layout_digest == adapter.digest,
-        "adapter": request.adapter.shape == (adapter.layout.size,)
-        and bool(np.isfinite(request.adapter).all()),
-    }
-    wrong = [name for name, good in checks.items() if not good]
-    if wrong:
-        raise Refusal(RefusalCode.MALFORMED, ", ".join(wrong))
+    check_protocol(request.protocol)
+    refuse_malformed(
+        {
+            "run_id": bool(request.run_id),
+            "request_id": bool(request.request_id),
+            "noise_multiplier": math.isfinite(request.noise_multiplier) and request.noise_multiplier > 0,
+            "layout_digest": request.layout_digest == adapter.digest,
+            "adapter": request.adapter.shape == (adapter.layout.size,)
+            and bool(np.isfinite(request.adapter).all()),
+        }
+    )
 
 
 def release_metric(

@@ -25,11 +25,11 @@ from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
 from fedpeft.privacy.policy import Policy
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.site.evaluation import HeldOut, check_evaluation, release_metric
+from fedpeft.site.fields import check_protocol, refuse_malformed
 from fedpeft.site.payload import from_bytes, metric_from_bytes, to_bytes
 from fedpeft.training.execution import Execution
 from fedpeft.training.local import LocalPlan, Progress, Units, local_update
 from fedpeft.types import (
-    PROTOCOL_VERSION,
     PrivacyEvent,
     PrivateUpdate,
     RefusalCode,
@@ -200,26 +200,24 @@ def check_request(request: TrainRequest, adapter: Adapter) -> None:
     Raises:
         Refusal: ``PROTOCOL`` for another version, ``MALFORMED`` for any field out of its range.
     """
-    if request.protocol != PROTOCOL_VERSION:
-        raise Refusal(RefusalCode.PROTOCOL, f"protocol {request.protocol}, this site has {PROTOCOL_VERSION}")
+    check_protocol(request.protocol)
     num_segments = len(adapter.layout.segments)
-    checks = {
-        "run_id": bool(request.run_id),
-        "request_id": bool(request.request_id),
-        "round_number": request.round_number >= 1,
-        "local_steps": request.local_steps >= 1,
-        "learning_rate": _positive(request.learning_rate),
-        "noise_multiplier": _positive(request.noise_multiplier),
-        "sampling_rate": _positive(request.sampling_rate) and request.sampling_rate <= 1,
-        "scales": len(request.scales) == num_segments and all(map(is_scale, request.scales)),
-        "clipping": request.clipping in CLIPPING_RULES,
-        "layout_digest": request.layout_digest == adapter.digest,
-        "adapter": request.adapter.shape == (adapter.layout.size,)
-        and bool(np.isfinite(request.adapter).all()),
-    }
-    wrong = [name for name, good in checks.items() if not good]
-    if wrong:
-        raise Refusal(RefusalCode.MALFORMED, ", ".join(wrong))
+    refuse_malformed(
+        {
+            "run_id": bool(request.run_id),
+            "request_id": bool(request.request_id),
+            "round_number": request.round_number >= 1,
+            "local_steps": request.local_steps >= 1,
+            "learning_rate": _positive(request.learning_rate),
+            "noise_multiplier": _positive(request.noise_multiplier),
+            "sampling_rate": _positive(request.sampling_rate) and request.sampling_rate <= 1,
+            "scales": len(request.scales) == num_segments and all(map(is_scale, request.scales)),
+            "clipping": request.clipping in CLIPPING_RULES,
+            "layout_digest": request.layout_digest == adapter.digest,
+            "adapter": request.adapter.shape == (adapter.layout.size,)
+            and bool(np.isfinite(request.adapter).all()),
+        }
+    )
 
 
 def _positive(number: float) -> bool:
