@@ -48,7 +48,7 @@ def run_rounds(
         ``seconds`` of each round after the first, ``total_s`` of the run and ``dimensions`` of the adapter.
     """
     with tempfile.TemporaryDirectory() as name:
-        keys = ("evaluation.records=0", "data.held_out=0", *overrides)
+        keys = ("evaluation.records=0", "data.held_out=0", "adapter.rank=8", *overrides)
         config = tiny_config(
             Path(name) / "in", num_sites=num_sites, num_records=num_records, rounds=rounds, overrides=keys
         )
