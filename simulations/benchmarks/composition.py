@@ -61,6 +61,6 @@ def rows(result: Mapping[str, Any]) -> list[Row]:
             "",
             f"<= {BAR_MS} ms",
             f"{question['median']:.0f} ms (largest of {_QUESTIONS}: {question['largest']:.0f} ms)",
-            question["median"] <= BAR_MS,
+            question["largest"] <= BAR_MS,  # the bar is for every question
         ),
     ]
