@@ -28,7 +28,7 @@ LONGEST_FILE = 300
 ORDER = (
     "types", "errors", "cache", "shared", "settings",
     "data", "backbone", "adapters", "privacy", "training", "evaluation", "site",
-    "aggregation", "checkpoint", "federation",
+    "aggregation", "checkpoint", "federation", "synthesis",
     "config", "dimensions", "plan", "cost", "search", "proposal", "folder", "speed", "timing",
     "workspace", "result", "run", "adapter_evaluation", "audit", "doctor",
     "flower", "baselines", "testing", "cli",
