@@ -13,7 +13,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from fedpeft.privacy.accounting.groups import EXPONENT, Groups, coarse, log1p_expm1
+from fedpeft.privacy.accounting import step
+from fedpeft.privacy.accounting.groups import EXPONENT, MAX_GROUPS, Groups, coarse, log1p_expm1
 
 MAX_EPSILON = 1000.0
 """Largest epsilon to calibrate for."""
@@ -32,6 +33,7 @@ _MOST_REFINEMENTS = 6
 # 3e-12 in 1,000,000 and 2e-10 in 10,000,000.
 _ROUNDING, _ROUNDING_PER_STEP = 1e-14, 1e-16
 _MOST_POINTS = 400_000  # on either side of one step's distribution
+_SHORT = 30_000  # likewise: of those that are kept for each of the most groups there can be
 
 
 def bound(groups: Groups, delta: float) -> float:
@@ -79,14 +81,14 @@ def grid_of(groups: Groups) -> float:
     return max(min(usual, _LARGEST_FRACTION * scale), _longest(groups) / _MOST_POINTS)
 
 
-@functools.lru_cache(maxsize=32)
 def step_distribution(sigma: float, rate: float, grid: float) -> Any:
-    """The privacy loss distribution of one step."""
-    from dp_accounting.pld import privacy_loss_distribution
+    """The privacy loss distribution of one step; the newest are kept, fewer of the long ones."""
+    length = _largest_loss(sigma, rate) / grid
+    return (_kept_short if length <= _SHORT else _kept_long)(sigma, rate, grid)
 
-    return privacy_loss_distribution.from_gaussian_mechanism(
-        sigma, value_discretization_interval=grid, sampling_prob=rate
-    )
+
+_kept_short = functools.lru_cache(maxsize=MAX_GROUPS)(step.distribution)
+_kept_long = functools.lru_cache(maxsize=8)(step.distribution)
 
 
 @functools.lru_cache(maxsize=8)
@@ -109,4 +111,8 @@ def _scale(groups: Groups) -> float:
 
 
 def _longest(groups: Groups) -> float:
-    return max(log1p_expm1(rate, 10 / sigma + sigma**-2 / 2) for sigma, rate, _ in groups)
+    return max(_largest_loss(sigma, rate) for sigma, rate, _ in groups)
+
+
+def _largest_loss(sigma: float, rate: float) -> float:
+    return log1p_expm1(rate, 10 / sigma + sigma**-2 / 2)
