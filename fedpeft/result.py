@@ -21,7 +21,7 @@ from fedpeft.errors import RunDirectoryError
 from fedpeft.evaluation import Scores, compare, summarize
 from fedpeft.federation import Outcome
 from fedpeft.plan import Plan, site_epsilons
-from fedpeft.privacy.accountant import epsilon
+from fedpeft.privacy.accountant import Composition, epsilon
 from fedpeft.settings import EvaluationSettings
 from fedpeft.types import JsonDict, PrivacyEvent
 from fedpeft.workspace import Workspace
@@ -59,6 +59,25 @@ class Stopwatch:
 def spent_by_site(events: Mapping[str, Sequence[PrivacyEvent]], delta: float) -> dict[str, float]:
     """The coordinator's view: epsilon of the releases it received from each site."""
     return {site: epsilon(list(steps), delta) if steps else 0.0 for site, steps in events.items()}
+
+
+class Spending:
+    """The same, round after round, at a cost that does not grow with the rounds."""
+
+    def __init__(self, delta: float) -> None:
+        """Begin with nothing spent; ``delta`` is the run's."""
+        self._delta = delta
+        self._compositions: dict[str, Composition] = {}
+        self._counted: dict[str, int] = {}
+
+    def most(self, events: Mapping[str, Sequence[PrivacyEvent]]) -> float:
+        """The largest epsilon over the sites, given all their events so far; earlier ones never change."""
+        for site, so_far in events.items():
+            composition = self._compositions.setdefault(site, Composition())
+            for event in so_far[self._counted.get(site, 0) :]:
+                composition.add(event)
+            self._counted[site] = len(so_far)
+        return max((c.epsilon(self._delta) for c in self._compositions.values()), default=0.0)
 
 
 def make_result(

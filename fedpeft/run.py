@@ -28,12 +28,12 @@ from fedpeft.privacy.allocation.base import find as find_allocation
 from fedpeft.privacy.fitting import fitted
 from fedpeft.result import (
     RESULT_FILE,
+    Spending,
     Stopwatch,
     make_result,
     save_scores,
     scores_from_json,
     scores_to_json,
-    spent_by_site,
 )
 from fedpeft.settings import FederationSettings, PrivacySettings
 from fedpeft.shared import content_digest
@@ -126,9 +126,11 @@ def _rounds(
         planned = {name: plan.schedule(site, checkpoint.run_id) for name, site in known.items()}
         return {name: fitted(s, facts[name].epsilon, facts[name].delta) for name, s in planned.items()}
 
+    spending = Spending(plan.delta)
+
     def on_round(state: Checkpoint) -> None:
-        spent = max(spent_by_site(state.events, plan.delta).values(), default=0.0)
-        reporter.round_done(state.rounds_completed, config.federation.rounds, state.records[-1], spent)
+        most = spending.most(state.events)
+        reporter.round_done(state.rounds_completed, config.federation.rounds, state.records[-1], most)
 
     return run_rounds(
         transport,

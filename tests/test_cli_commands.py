@@ -72,6 +72,25 @@ def test_ledger_commands(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert main(["ledger", "verify", str(folder / "absent")]) == 2
 
 
+def test_a_ledger_is_held_to_a_policy(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = folder / "run" / "ledger" / "site0.sqlite"
+    delta = call(capsys, "ledger", "verify", ledger)[1]["ledgers"][0]["delta"]
+    terms = f'unit = "record"\ndeclared_units = 20\nepsilon = 8.0\ndelta = {delta!r}\nexpires = 9999-12-31\n'
+    policy = tmp_path / "policy.toml"
+    policy.write_text(f'identity = "site0"\n{terms}', encoding="utf-8")
+    code, report = call(capsys, "ledger", "verify", ledger, "--policy", policy)
+    assert code == 0
+    assert 0 <= report["ledgers"][0]["left"]["epsilon"] < 0.1  # the run was calibrated to all of it
+    policy.write_text(f'identity = "elsewhere"\n{terms}', encoding="utf-8")
+    code, report = call(capsys, "ledger", "verify", ledger, "--policy", policy)
+    assert code == 1
+    assert "identity" in report["ledgers"][0]["problems"][0]
+    policy.write_text(terms, encoding="utf-8")
+    assert main(["ledger", "verify", str(ledger), "--policy", str(policy)]) == 2
+
+
 def test_an_edited_ledger_fails_verification(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import sqlite3
 

@@ -46,11 +46,23 @@ def show(path: Path) -> Answer:
 
 @frame.command("verify", example="ledger verify runs/first/ledger", within=command)
 @_path
-def verify(path: Path) -> Answer:
+@click.option(
+    "--policy",
+    "policy_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The policy.toml it must belong to; also says what the next run may take.",
+)
+def verify(path: Path, policy_file: Path | None) -> Answer:
     """Recompute everything in the ledgers at PATH, with a second accountant; exit 1 if anything is wrong."""
     from fedpeft.privacy.ledger import verify, verify_all
 
-    reports = verify_all(path) if path.is_dir() else [verify(path)]
+    policy = None
+    if policy_file is not None:
+        from fedpeft.privacy.policy import load_policy
+
+        policy = load_policy(policy_file)
+    reports = verify_all(path, policy) if path.is_dir() else [verify(path, policy)]
     good = all(report.ok for report in reports)
     lines = [line for report in reports for line in _lines(report)]
     return Answer({"ok": good, "ledgers": [_json(r) for r in reports]}, "\n".join(lines), 0 if good else 1)
@@ -93,6 +105,8 @@ def _lines(report: VerifyReport) -> Iterable[str]:
             f"{_noise(run.parts)}, rate {run.sampling_rate:g}; epsilon spent {run.epsilon_spent:.4f} of "
             f"{run.epsilon_committed:.4f}; {run.second_accountant} of opacus says {run.second_opinion:.4f}"
         )
+    if report.left is not None:
+        yield f"  left for the next run: epsilon {report.left.epsilon:.4f} at delta {report.left.delta:.3g}"
     if report.filter is not None:
         yield (
             f"  outside any run: {report.filter.steps_spent} steps; Renyi divergence of order "

@@ -99,7 +99,6 @@ def test_the_commitment_costs_what_all_parts_cost_together(path, tools):
     assert epsilon(both, taken.delta) <= taken.epsilon
     assert epsilon([event(4.0, 2)], taken.delta) < taken.epsilon * 0.99
     assert epsilon([event(8.0, 5)], taken.delta) < taken.epsilon * 0.9
-    assert ledger.remaining_steps("run") == 5
 
 
 def test_each_request_is_held_to_the_committed_parts(path, tools, pay):

@@ -116,15 +116,6 @@ class Ledger:
         with store.connect(self.path, query_only=True) as connection:
             return available(connection, self.policy)
 
-    def remaining_steps(self, run_id: str) -> int:
-        """Steps that a run was committed to and has not been charged for; 0 for an unknown run."""
-        with store.connect(self.path, query_only=True) as connection:
-            commitment = rows.find_commitment(connection, run_id)
-            if commitment is None:
-                return 0
-            charged = rows.charged_events(connection, run_id)
-            return Promise.from_json(commitment.schedule).steps - sum(event.steps for event in charged)
-
     def commit(self, schedule: Schedule) -> Budget:
         """Promise a run its whole schedule; the same schedule again changes nothing.
 

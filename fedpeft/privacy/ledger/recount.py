@@ -8,14 +8,18 @@ import math
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fedpeft.errors import EventError, LedgerError
 from fedpeft.privacy import accountant
 from fedpeft.privacy.events import event_from_json
 from fedpeft.privacy.ledger import rows, store
+from fedpeft.privacy.ledger.admission import available
 from fedpeft.privacy.ledger.promise import Promise
 from fedpeft.privacy.ledger.reports import FilterReport, LedgerRow, RunReport, VerifyReport
+from fedpeft.privacy.ledger.terms import check_terms
+from fedpeft.privacy.policy import Policy
 from fedpeft.privacy.renyi_filter import RenyiFilter
 from fedpeft.types import FILTER_RUN, PrivacyEvent
 
@@ -51,7 +55,7 @@ def show(path: Path | str) -> list[LedgerRow]:
         raise LedgerError(f"ledger {path}: {error}; `fedpeft ledger verify` lists all problems") from error
 
 
-def verify_all(folder: Path | str) -> list[VerifyReport]:
+def verify_all(folder: Path | str, policy: Policy | None = None) -> list[VerifyReport]:
     """Verify every ``*.sqlite`` of a folder, in order of their names.
 
     Raises:
@@ -62,13 +66,17 @@ def verify_all(folder: Path | str) -> list[VerifyReport]:
         raise LedgerError(
             f"{folder}: holds no ledger (*.sqlite); give the path of a ledger or of their folder"
         )
-    return [verify(path) for path in paths]
+    return [verify(path, policy) for path in paths]
 
 
-def verify(path: Path | str) -> VerifyReport:
+def verify(path: Path | str, policy: Policy | None = None) -> VerifyReport:
     """Check the file, the hash chain, every event against its commitment, every epsilon twice.
 
     Nothing is written, except that SQLite undoes what a crash left half-written.
+
+    Args:
+        path: of the ledger.
+        policy: the terms it must belong to; the report then says what they leave for the next run.
 
     Raises:
         LedgerError: there is no such file. Damage is a problem in the report.
@@ -85,9 +93,12 @@ def verify(path: Path | str) -> VerifyReport:
             commitments = rows.read_commitments(connection)
             charges = rows.read_events(connection)
             released = Counter(name for (name,) in connection.execute("SELECT request_id FROM releases"))
+            left = None if policy is None else available(connection, policy)
+            if policy is not None:
+                check_terms(meta, policy, path)
     except LedgerError as error:
         return VerifyReport(path, (str(error),))
-    return _Recount(path, meta, commitments, charges, released, problems).report()
+    return replace(_Recount(path, meta, commitments, charges, released, problems).report(), left=left)
 
 
 def _integrity(connection: sqlite3.Connection) -> list[str]:

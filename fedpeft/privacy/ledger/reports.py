@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedpeft.privacy.ledger.budget import Budget
 from fedpeft.types import PrivacyEvent
 
 
@@ -70,6 +71,7 @@ class VerifyReport:
             so far.
         epsilon_spent: of all charges together, at ``delta``: a diagnostic.
         num_uncommitted: events that no commitment covers.
+        left: what the next run may take under the policy that was given.
     """
 
     path: Path
@@ -86,6 +88,7 @@ class VerifyReport:
     num_uncommitted: int = 0
     runs: tuple[RunReport, ...] = ()
     filter: FilterReport | None = None
+    left: Budget | None = None
 
     @property
     def ok(self) -> bool:
