@@ -66,7 +66,14 @@ def tiny_config(
     config = {
         "model": {"backbone": str((folder / "backbone").resolve())},
         "adapter": {"rank": 2},
-        "data": {"source": "jsonl", "task": "task", "id": "id", "max_length": 64},
+        # A root of its own: FEDPEFT_DATA_ROOT, where it is set, names a folder of other data.
+        "data": {
+            "source": "jsonl",
+            "root": str(folder.resolve()),
+            "task": "task",
+            "id": "id",
+            "max_length": 64,
+        },
         "privacy": {"delta": 1e-5},
         "training": {"sampling_rate": 0.5},
         "federation": {"rounds": rounds},
