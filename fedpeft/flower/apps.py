@@ -24,16 +24,36 @@ if TYPE_CHECKING:
     from fedpeft.workspace import Workspace
 
 
+SOCKET_KEY = "site-socket"
+"""Of a SuperNode's ``--node-config``: the absolute path of its organization's socket."""
+
+
 def find_site(context: Context) -> SitePort:
-    """The site of a simulated node, by its partition.
+    """The resident site that a node's own configuration names, or the site of a simulated node.
+
+    The run configuration has no say in it: that is the coordinator's word, which must not choose what is
+    read or reached on an organization's machine.
 
     Raises:
-        Refusal: the node is no simulated one. Elsewhere the path in the run configuration is the
-            coordinator's word, which must not choose what is read on an organization's machine.
+        Refusal: the node names no socket, and is no simulated one.
     """
-    if PARTITION_ID_KEY not in context.node_config:
-        raise Refusal(RefusalCode.POLICY, f"{PARTITION_ID_KEY}: absent, so this is no simulated node")
-    return open_workspace(*read_paths(context.run_config)).site(int(context.node_config[PARTITION_ID_KEY]))
+    node = context.node_config
+    if SOCKET_KEY in node:
+        return _behind(str(node[SOCKET_KEY]))
+    if PARTITION_ID_KEY not in node:
+        raise Refusal(
+            RefusalCode.POLICY,
+            f"""{SOCKET_KEY}: absent; start the SuperNode with --node-config '{SOCKET_KEY}="/path.sock"'""",
+        )
+    return open_workspace(*read_paths(context.run_config)).site(int(node[PARTITION_ID_KEY]))
+
+
+def _behind(socket: str) -> SitePort:
+    from fedpeft.site.remote import RemoteSite
+
+    if not Path(socket).is_absolute():
+        raise Refusal(RefusalCode.UNAVAILABLE, f"{SOCKET_KEY} = {socket!r}: must be absolute")
+    return RemoteSite(Path(socket))
 
 
 def conduct_run(transport: Transport, run_config: Config) -> None:

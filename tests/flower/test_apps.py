@@ -16,6 +16,7 @@ from flwr.serverapp import ServerApp
 from fedpeft import flower
 from fedpeft.errors import ConfigError, Refusal, RunDirectoryError
 from fedpeft.flower import apps
+from fedpeft.site.remote import RemoteSite
 from fedpeft.types import RefusalCode
 
 
@@ -90,6 +91,23 @@ def test_a_node_that_is_not_simulated_reads_nothing(steps):
     with pytest.raises(Refusal) as caught:
         apps.find_site(_context({"data-path": "/srv/notes.jsonl"}))
     assert caught.value.code is RefusalCode.POLICY
+    assert steps == []
+
+
+@pytest.mark.parametrize("node", [{}, {"partition-id": 0}])
+def test_a_node_with_a_socket_is_its_resident_sites_courier(steps, node):
+    site = apps.find_site(_context({"site-socket": "/run/fedpeft/site.sock", **node}))
+    assert isinstance(site, RemoteSite)
+    assert site._target == "unix:/run/fedpeft/site.sock"
+    assert steps == []  # nothing of a run is opened
+
+
+def test_the_coordinator_cannot_name_the_socket(steps):
+    with pytest.raises(Refusal) as caught:
+        apps.find_site(_context({}, {"run": "/r/a.toml", "site-socket": "/run/other.sock"}))
+    assert caught.value.code is RefusalCode.POLICY
+    with pytest.raises(Refusal, match="must be absolute"):
+        apps.find_site(_context({"site-socket": "site.sock"}))
     assert steps == []
 
 

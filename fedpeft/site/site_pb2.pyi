@@ -1,0 +1,156 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class EventKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EVENT_KIND_UNSPECIFIED: _ClassVar[EventKind]
+    EVENT_KIND_POISSON_GAUSSIAN: _ClassVar[EventKind]
+    EVENT_KIND_GAUSSIAN: _ClassVar[EventKind]
+
+class RefusalCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REFUSAL_CODE_UNSPECIFIED: _ClassVar[RefusalCode]
+    REFUSAL_CODE_BUDGET: _ClassVar[RefusalCode]
+    REFUSAL_CODE_POLICY: _ClassVar[RefusalCode]
+    REFUSAL_CODE_EXPIRED: _ClassVar[RefusalCode]
+    REFUSAL_CODE_PROTOCOL: _ClassVar[RefusalCode]
+    REFUSAL_CODE_MALFORMED: _ClassVar[RefusalCode]
+    REFUSAL_CODE_REPLAY: _ClassVar[RefusalCode]
+    REFUSAL_CODE_ROLLBACK: _ClassVar[RefusalCode]
+    REFUSAL_CODE_UNAVAILABLE: _ClassVar[RefusalCode]
+EVENT_KIND_UNSPECIFIED: EventKind
+EVENT_KIND_POISSON_GAUSSIAN: EventKind
+EVENT_KIND_GAUSSIAN: EventKind
+REFUSAL_CODE_UNSPECIFIED: RefusalCode
+REFUSAL_CODE_BUDGET: RefusalCode
+REFUSAL_CODE_POLICY: RefusalCode
+REFUSAL_CODE_EXPIRED: RefusalCode
+REFUSAL_CODE_PROTOCOL: RefusalCode
+REFUSAL_CODE_MALFORMED: RefusalCode
+REFUSAL_CODE_REPLAY: RefusalCode
+REFUSAL_CODE_ROLLBACK: RefusalCode
+REFUSAL_CODE_UNAVAILABLE: RefusalCode
+
+class DescribeRequest(_message.Message):
+    __slots__ = ("protocol",)
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    def __init__(self, protocol: _Optional[int] = ...) -> None: ...
+
+class CommitRequest(_message.Message):
+    __slots__ = ("protocol", "run_id", "stage", "unit", "sampling_rate", "parts")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    SAMPLING_RATE_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    run_id: str
+    stage: str
+    unit: str
+    sampling_rate: float
+    parts: _containers.RepeatedCompositeFieldContainer[Part]
+    def __init__(self, protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., stage: _Optional[str] = ..., unit: _Optional[str] = ..., sampling_rate: _Optional[float] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ...) -> None: ...
+
+class Part(_message.Message):
+    __slots__ = ("noise_multiplier", "steps")
+    NOISE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    noise_multiplier: float
+    steps: int
+    def __init__(self, noise_multiplier: _Optional[float] = ..., steps: _Optional[int] = ...) -> None: ...
+
+class TrainRequest(_message.Message):
+    __slots__ = ("protocol", "run_id", "request_id", "round_number", "local_steps", "learning_rate", "noise_multiplier", "sampling_rate", "scales", "clipping", "layout_digest", "adapter", "ledger_head")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ROUND_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_STEPS_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    NOISE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
+    SAMPLING_RATE_FIELD_NUMBER: _ClassVar[int]
+    SCALES_FIELD_NUMBER: _ClassVar[int]
+    CLIPPING_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ADAPTER_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_HEAD_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    run_id: str
+    request_id: str
+    round_number: int
+    local_steps: int
+    learning_rate: float
+    noise_multiplier: float
+    sampling_rate: float
+    scales: _containers.RepeatedScalarFieldContainer[float]
+    clipping: str
+    layout_digest: str
+    adapter: bytes
+    ledger_head: str
+    def __init__(self, protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., request_id: _Optional[str] = ..., round_number: _Optional[int] = ..., local_steps: _Optional[int] = ..., learning_rate: _Optional[float] = ..., noise_multiplier: _Optional[float] = ..., sampling_rate: _Optional[float] = ..., scales: _Optional[_Iterable[float]] = ..., clipping: _Optional[str] = ..., layout_digest: _Optional[str] = ..., adapter: _Optional[bytes] = ..., ledger_head: _Optional[str] = ...) -> None: ...
+
+class Reply(_message.Message):
+    __slots__ = ("protocol", "facts", "consent", "update", "refusal")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    FACTS_FIELD_NUMBER: _ClassVar[int]
+    CONSENT_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    facts: Facts
+    consent: Consent
+    update: Update
+    refusal: RefusalCode
+    def __init__(self, protocol: _Optional[int] = ..., facts: _Optional[_Union[Facts, _Mapping]] = ..., consent: _Optional[_Union[Consent, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., refusal: _Optional[_Union[RefusalCode, str]] = ...) -> None: ...
+
+class Facts(_message.Message):
+    __slots__ = ("name", "declared_units", "unit", "epsilon", "delta", "ledger_head")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DECLARED_UNITS_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_HEAD_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    declared_units: int
+    unit: str
+    epsilon: float
+    delta: float
+    ledger_head: bytes
+    def __init__(self, name: _Optional[str] = ..., declared_units: _Optional[int] = ..., unit: _Optional[str] = ..., epsilon: _Optional[float] = ..., delta: _Optional[float] = ..., ledger_head: _Optional[bytes] = ...) -> None: ...
+
+class Consent(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Update(_message.Message):
+    __slots__ = ("values", "event", "ledger_head")
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_HEAD_FIELD_NUMBER: _ClassVar[int]
+    values: bytes
+    event: Event
+    ledger_head: bytes
+    def __init__(self, values: _Optional[bytes] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., ledger_head: _Optional[bytes] = ...) -> None: ...
+
+class Event(_message.Message):
+    __slots__ = ("kind", "noise_multiplier", "sampling_rate", "steps", "unit")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NOISE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
+    SAMPLING_RATE_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    kind: EventKind
+    noise_multiplier: float
+    sampling_rate: float
+    steps: int
+    unit: str
+    def __init__(self, kind: _Optional[_Union[EventKind, str]] = ..., noise_multiplier: _Optional[float] = ..., sampling_rate: _Optional[float] = ..., steps: _Optional[int] = ..., unit: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is asked and answered over the socket arrives as it was sent, and what is no message is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from fedpeft.errors import Refusal
+from fedpeft.site import site_pb2 as pb
+from fedpeft.site import wire
+from fedpeft.types import PrivacyEvent, PrivateUpdate, RefusalCode, Schedule, SiteFacts, TrainRequest
+
+HEAD = "0f" * 32
+SCHEDULE = Schedule("run", ((1.25, 3), (0.1 + 0.2, 4)), 0.1, "patient")
+FACTS = SiteFacts("st-mary", 4000, "patient", 8.0, 1e-5, HEAD)
+REQUEST = TrainRequest(
+    run_id="run",
+    request_id="run:st-mary:1",
+    round_number=1,
+    local_steps=2,
+    learning_rate=0.3,
+    noise_multiplier=1.1,
+    sampling_rate=1 / 3,
+    scales=(1.0, 0.7),
+    clipping="automatic",
+    layout_digest="d" * 64,
+    adapter=np.array([1.5, -2.25, 3e-8], dtype=np.float32),
+    ledger_head=HEAD,
+)
+UPDATE = PrivateUpdate(
+    REQUEST.request_id,
+    np.array([0.1, -0.2, 7.0], dtype=np.float32),
+    PrivacyEvent("poisson-gaussian", 1.1, 1 / 3, 2, "patient"),
+    HEAD,
+)
+
+
+def _sent(message) -> bytes:
+    return message.SerializeToString()
+
+
+def test_requests_arrive_as_they_were_sent() -> None:
+    wire.decode_describe(_sent(wire.encode_describe()))
+    assert wire.decode_schedule(_sent(wire.encode_schedule(SCHEDULE))) == SCHEDULE
+    arrived = wire.decode_train(_sent(wire.encode_train(REQUEST)))
+    assert arrived.digest() == REQUEST.digest()
+    assert arrived.ledger_head == REQUEST.ledger_head
+    assert arrived.adapter.dtype == np.float32
+    assert not arrived.adapter.flags.writeable
+
+
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(TrainRequest)])
+def test_every_field_of_a_request_is_sent(field: str) -> None:
+    other = {
+        "scales": (2.0, 0.7),
+        "adapter": np.zeros(3, dtype=np.float32),
+        "protocol": 1,
+        **dict.fromkeys(("run_id", "request_id", "clipping", "layout_digest", "ledger_head"), "other"),
+        **dict.fromkeys(("round_number", "local_steps"), 7),
+        **dict.fromkeys(("learning_rate", "noise_multiplier", "sampling_rate"), 0.25),
+    }
+    changed = dataclasses.replace(REQUEST, **{field: other[field]})
+    arrived = getattr(wire.decode_train(_sent(wire.encode_train(changed))), field)
+    np.testing.assert_array_equal(arrived, other[field])
+
+
+def test_answers_arrive_as_they_were_sent() -> None:
+    assert wire.decode_facts(_sent(wire.encode_facts(FACTS))) == FACTS
+    wire.decode_consent(_sent(wire.encode_consent()))
+    arrived = wire.decode_update(_sent(wire.encode_update(UPDATE)), REQUEST.request_id)
+    assert arrived.values.tobytes() == UPDATE.values.tobytes()
+    assert dataclasses.replace(arrived, values=None) == dataclasses.replace(UPDATE, values=None)
+
+
+@pytest.mark.parametrize("code", RefusalCode)
+@pytest.mark.parametrize(
+    "decode", [wire.decode_facts, wire.decode_consent, lambda data: wire.decode_update(data, "id")]
+)
+def test_a_refusal_stands_for_any_answer(decode, code: RefusalCode) -> None:
+    with pytest.raises(Refusal) as caught:
+        decode(_sent(wire.encode_refusal(code)))
+    assert caught.value.code is code
+
+
+@pytest.mark.parametrize("decode", [wire.decode_describe, wire.decode_schedule, wire.decode_train])
+def test_another_protocol_and_what_is_no_message_are_refused(decode) -> None:
+    other = pb.DescribeRequest(protocol=2)
+    for data, code in (
+        (_sent(other), RefusalCode.PROTOCOL),
+        (b"", RefusalCode.PROTOCOL),
+        (b"\xff" * 40, RefusalCode.MALFORMED),
+    ):
+        with pytest.raises(Refusal) as caught:
+            decode(data)
+        assert caught.value.code is code
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda reply: reply.ClearField("update"),
+        lambda reply: reply.consent.SetInParent(),
+        lambda reply: setattr(reply.update, "values", b"123"),
+        lambda reply: setattr(reply.update, "ledger_head", b"short"),
+        lambda reply: setattr(reply.update.event, "kind", 0),
+        lambda reply: setattr(reply.update.event, "kind", 77),
+    ],
+)
+def test_an_answer_that_is_none_is_refused(change) -> None:
+    reply = wire.encode_update(UPDATE)
+    change(reply)
+    with pytest.raises(Refusal, match="malformed"):
+        wire.decode_update(_sent(reply), "id")
