@@ -29,6 +29,7 @@ from fedpeft.types import (
     RefusalCode,
     Schedule,
     SiteFacts,
+    TaskWeights,
     TrainRequest,
     Transport,
 )
@@ -51,6 +52,7 @@ class RoundPlan:
         num_sites: how many sites to wait for before the run begins, at most ``deadline_s``.
         min_sites: fewer sites, at the start or in a round, end the run with the model as it is.
         deadline_s: of a round, and of each exchange before the first.
+        task_weights: of units of different tasks, if they are clipped to different norms.
     """
 
     local_steps: int
@@ -62,6 +64,7 @@ class RoundPlan:
     num_sites: int
     min_sites: int
     deadline_s: float
+    task_weights: TaskWeights = ()
 
     @property
     def rounds(self) -> int:
@@ -246,6 +249,7 @@ class _Run:
             layout_digest=self.plan.layout_digest,
             adapter=self.state.adapter,
             ledger_head=self.state.ledger_heads.get(site, facts.ledger_head),
+            task_weights=self.plan.task_weights,
         )
         return Ask(request, schedule.unit, schedule.sampling_rate * facts.declared_units)
 

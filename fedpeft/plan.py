@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from decimal import ROUND_CEILING, Context
 from typing import Final
@@ -13,9 +14,11 @@ from fedpeft.backbone.skeleton import backbone_skeleton
 from fedpeft.config import RunConfig, missing_files, warnings_of
 from fedpeft.dimensions import DimensionRule, dimension_rule, signal_over_noise
 from fedpeft.privacy.accountant import epsilon_pld
+from fedpeft.privacy.clipping import released_size
 from fedpeft.privacy.schedules.base import find as find_schedule
 from fedpeft.privacy.schedules.base import stretches
 from fedpeft.privacy.schedules.calibrated import Parts, calibrate_parts
+from fedpeft.privacy.tasks import epsilon_by_task
 from fedpeft.training.learning_rate import learning_rates
 from fedpeft.types import JsonDict, Layout, PrivacyEvent, Schedule
 
@@ -33,6 +36,7 @@ class SitePlan:
         schedule: ``(noise_multiplier, steps)`` of one stretch of steps after another.
         steps: private steps to pay for, over all rounds, the crash reserve included.
         epsilon: of these steps at the run's delta, composed by PLD; at most what was asked for.
+        epsilon_by_task: likewise for the units of each task, where tasks have weights.
     """
 
     name: str
@@ -43,6 +47,7 @@ class SitePlan:
     schedule: Parts
     steps: int
     epsilon: float
+    epsilon_by_task: Mapping[str, float]
 
     @property
     def typical_multiplier(self) -> float:
@@ -80,6 +85,12 @@ class Plan:
         """Trainable parameters in percent of the backbone's."""
         return 100 * self.layout.size / self.num_parameters
 
+    @property
+    def epsilon_by_task(self) -> dict[str, float]:
+        """Of the units of each task, the largest over the sites; empty where units are all alike."""
+        tasks = sorted({task for site in self.sites for task in site.epsilon_by_task})
+        return {task: max(site.epsilon_by_task[task] for site in self.sites) for task in tasks}
+
     def schedule(self, site: SitePlan, run_id: str) -> Schedule:
         """What ``site`` is asked to commit before the first step."""
         return Schedule(run_id, site.schedule, site.sampling_rate, self.unit)
@@ -96,6 +107,7 @@ class Plan:
             "dimensions": self.dimensions.to_json(),
             "signal_over_noise": self.signal_over_noise,
             "stages": {"training": {"epsilon": max(site.epsilon for site in self.sites)}},
+            "epsilon_by_task": self.epsilon_by_task,
             "sites": [asdict(site) for site in self.sites],
             "bytes_a_round": self.bytes_a_round,
             "warnings": list(self.warnings),
@@ -111,7 +123,8 @@ def make_plan(config: RunConfig) -> Plan:
     """
     skeleton = backbone_skeleton(config.model)
     layout = plan_layout(skeleton, config.adapter)
-    sites = tuple(_site_plan(config, name, units) for name, units in config.declared_units.items())
+    released = released_size(layout.size, config.privacy.clipping)
+    sites = tuple(_site_plan(config, name, units, released) for name, units in config.declared_units.items())
     epsilons = site_epsilons(config)
     dimensions = dimension_rule(
         layout.size, [site.declared_units for site in sites], [epsilons[s.name] for s in sites], config.delta
@@ -183,7 +196,7 @@ def _up(number: float) -> str:
     return f"{float(rounded):g}"
 
 
-def _site_plan(config: RunConfig, name: str, declared_units: int) -> SitePlan:
+def _site_plan(config: RunConfig, name: str, declared_units: int, released: int) -> SitePlan:
     rate = config.training.sampling_rate
     parts = calibrate_parts(site_epsilons(config)[name], config.delta, rate, _stretches(config))
     events = [PrivacyEvent("poisson-gaussian", m, rate, n, config.privacy.unit) for m, n in parts]
@@ -196,6 +209,7 @@ def _site_plan(config: RunConfig, name: str, declared_units: int) -> SitePlan:
         schedule=parts,
         steps=sum(steps for _, steps in parts),
         epsilon=epsilon_pld(events, config.delta),
+        epsilon_by_task=epsilon_by_task(config.task_weights, parts, rate, config.delta, released),
     )
 
 

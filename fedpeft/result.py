@@ -108,6 +108,8 @@ def make_result(
         "epsilon_spent": max(spent.values(), default=0.0),
         "epsilon_by_site": caps,
         "epsilon_spent_by_site": spent,
+        "epsilon_by_task": plan.epsilon_by_task,
+        "allocation_start": start.source if (start := workspace.public_start) else None,
         "noise_multiplier_by_site": _noise_multipliers(plan, outcome),
         "delta": plan.delta,
         "unit": plan.unit,

@@ -25,6 +25,7 @@ from fedpeft.folder import new_run_id
 from fedpeft.plan import Plan, make_plan
 from fedpeft.privacy.allocation.allocator import Allocator
 from fedpeft.privacy.allocation.base import find as find_allocation
+from fedpeft.privacy.allocation.public import PublicStatistics
 from fedpeft.privacy.fitting import fitted
 from fedpeft.result import (
     RESULT_FILE,
@@ -137,13 +138,14 @@ def _rounds(
         RoundPlan(
             local_steps=config.training.local_steps,
             learning_rates=learning_rates(config.training, config.federation.rounds),
-            allocator=make_allocator(config.privacy, plan.layout),
+            allocator=make_allocator(config.privacy, plan.layout, workspace.public_start),
             smoother=Smoother(plan.layout, config.federation.layer_smoothing),
             clipping=config.privacy.clipping,
             layout_digest=workspace.adapter.digest,
             num_sites=len(plan.sites),
             min_sites=config.federation.min_sites or len(plan.sites),
             deadline_s=config.federation.deadline_s,
+            task_weights=config.task_weights,
         ),
         checkpoint,
         schedule=schedule,
@@ -159,8 +161,16 @@ def released_adapter(federation: FederationSettings, state: Checkpoint) -> Float
     return state.average.astype(np.float32) if federation.average_iterates else state.adapter
 
 
-def make_allocator(privacy: PrivacySettings, layout: Layout) -> Allocator:
-    """What ``[privacy]`` says on how noise is shared among the segments of ``layout``."""
+def make_allocator(
+    privacy: PrivacySettings, layout: Layout, public: PublicStatistics | None = None
+) -> Allocator:
+    """What ``[privacy]`` says on how noise is shared among the segments of ``layout``.
+
+    Args:
+        privacy: of the run.
+        layout: of the adapter.
+        public: what ``privacy.allocation_start`` holds.
+    """
     return Allocator(
         find_allocation(privacy.allocation),
         layout,
@@ -168,6 +178,7 @@ def make_allocator(privacy: PrivacySettings, layout: Layout) -> Allocator:
         lambda2=privacy.lambda2,
         drop_after=privacy.drop_after,
         clip_quantile=privacy.clip_quantile,
+        public=public,
     )
 
 

@@ -185,6 +185,9 @@ class PrivacySettings(Section):
     `uniform`: the same everywhere. `instability`: more for segments whose gradients vary, less for important
     ones. `kl`: as `instability`, weighing also how far noise moves the gradient's distribution. `anadp`: less
     for important segments."""
+    allocation_start: FilePath | None = None
+    """A file of public statistics of the segments (`PublicStatistics.save`), made from public or synthetic
+    data, that the rule starts from; default: the first rounds are uniform."""
     lambda2: NonNegative = 1.0
     """Of `kl`: weight of that divergence against noise energy; 0 makes it `instability`."""
     drop_after: Annotated[int, Field(ge=0)] = 0
@@ -193,6 +196,10 @@ class PrivacySettings(Section):
     arithmetic: Text = "float"
     """`float`: float64 sums with continuous noise. `grid`: integers with discrete Gaussian noise, which
     leaves nothing to attacks on floating point."""
+    task_weights: dict[Text, Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]] = {}
+    """How much a unit of each task may add, in squared norm: with 0.25 it is clipped to half the norm, and
+    its own epsilon is that of twice the noise. The largest is 1, every task needs one, and each unit must
+    have exactly one task. Default: all units alike."""
     schedule: Text = "constant"
     """How noise goes from round to round, fixed before the first step and calibrated as a whole. `constant`.
     `step-decay`: falls in steps. `lr-matched`: as the learning rate to the power -1/2."""

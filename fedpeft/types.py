@@ -26,6 +26,9 @@ FILTER_RUN = "filter"
 
 FloatVector = npt.NDArray[np.float32]
 
+TaskWeights = tuple[tuple[str, float], ...]
+"""``(task, weight)``, sorted, where units of different tasks are clipped to different norms; else empty."""
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -177,6 +180,7 @@ class TrainRequest:
         layout_digest: ``Adapter.digest`` of the adapter both sides must have built.
         adapter: ``(d,)`` float32, the state to start from.
         ledger_head: the newest head of this site's ledger that the coordinator has seen.
+        task_weights: those that the site must have been set up with.
     """
 
     run_id: str
@@ -192,6 +196,7 @@ class TrainRequest:
     adapter: FloatVector
     ledger_head: str
     protocol: int = PROTOCOL_VERSION
+    task_weights: TaskWeights = ()
 
     stage: ClassVar[str] = "training"
 
@@ -200,7 +205,7 @@ class TrainRequest:
         parts = (
             self.run_id, self.request_id, self.round_number, self.local_steps, self.learning_rate,
             self.noise_multiplier, self.sampling_rate, self.scales, self.clipping, self.layout_digest,
-            self.protocol,
+            self.protocol, self.task_weights,
         )  # fmt: skip
         digest = hashlib.sha256(repr(parts).encode())
         digest.update(np.ascontiguousarray(self.adapter, dtype="<f4").tobytes())

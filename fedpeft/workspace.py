@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,12 +23,15 @@ from fedpeft.data.prompts import Prompter
 from fedpeft.data.records import Record
 from fedpeft.data.site_data import SiteData, encode_site
 from fedpeft.data.sources import Datasets, SourceRecords, load_records, read_sites
+from fedpeft.data.unit_tasks import weights_of_units
 from fedpeft.errors import together
 from fedpeft.evaluation import check_labels, choose_records
 from fedpeft.plan import site_epsilons
+from fedpeft.privacy.allocation.public import PublicStatistics
 from fedpeft.privacy.ledger import Ledger
 from fedpeft.privacy.policy import Policy
 from fedpeft.privacy.randomness import Randomness
+from fedpeft.privacy.tasks import UnitWeights
 from fedpeft.shared import Shared, content_digest
 from fedpeft.site.site import Site
 from fedpeft.speed import make_execution
@@ -92,6 +96,8 @@ class Workspace:
         execution: speed and memory of the sites' gradients.
         lock: held by whoever has a vector loaded in the adapter.
         data: by site.
+        weights: of the tasks and of each site's units.
+        public_start: what the noise allocation starts from.
         provenance: public facts about the data, for the result.
         records: evaluated before and after.
         shared: what this run has in common with others of the process.
@@ -128,6 +134,7 @@ class Workspace:
         self.model = self.backbone.model
         self.prompter = Prompter.of(self.backbone.tokenizer, config.data)
         self.data = {name: self._encode(name, records) for name, records in sources.sites.records.items()}
+        self.weights = self._weigh()
         self.provenance = sources.sites.provenance
         self._tell_what_is_cut()
         self.records = self._choose_records(sources.evaluation)
@@ -140,6 +147,7 @@ class Workspace:
             config, self.backbone, self.adapter.layout, self._private_folder, self.shared
         )
         try:
+            self.public_start = self._load_start()
             probe(self.model, self.adapter, config.data.max_length, self.execution)
         except BaseException:
             self.adapter.detach()
@@ -183,6 +191,16 @@ class Workspace:
             lambda: encode_site(name, records, config.data, config.privacy, self.prompter),
         )
 
+    def _load_start(self) -> PublicStatistics | None:
+        path = self.config.privacy.allocation_start
+        return None if path is None else PublicStatistics.load(path, self.adapter.layout)
+
+    def _weigh(self) -> dict[str, UnitWeights]:
+        """The weights of all sites' units, so that what is wrong with them is told of all together."""
+        by_task = self.config.task_weights
+        found = together(*(partial(weights_of_units, data, dict(by_task)) for data in self.data.values()))
+        return {name: UnitWeights(by_task, of) for name, of in zip(self.data, found, strict=True)}
+
     def _choose_records(self, evaluation: list[Record] | None) -> list[Record]:
         held_out = [record for site in self.data.values() for record in site.held_out]
         limit, labels = self.config.evaluation.records, self.config.evaluation.labels
@@ -203,6 +221,7 @@ class Workspace:
             max_tokens=self.config.training.max_tokens,
             new_randomness=self._randomness(name),
             arithmetic=self.config.privacy.arithmetic,
+            weights=self.weights[name],
             progress=self._site_progress(name),
         )
 

@@ -98,6 +98,23 @@ BROKEN = {
     "epsilon of a date": ("[privacy]\nepsilon = 2026-01-01", "privacy.epsilon", "2026-01-01"),
     "delta one": ("[privacy]\ndelta = 1.0", "privacy.delta", "below 1"),
     "unknown clipping": ("[privacy]\nclipping = 'none'", "privacy.clipping", '"automatic" or "flat"'),
+    "statistics for a rule that learns nothing": (
+        "[privacy]\nallocation_start = 'start.json'", "privacy.allocation_start", "choose a rule that learns"
+    ),
+    "weight above one": (
+        "[privacy.task_weights]\na = 1.5\nb = 1", "privacy.task_weights.a", "above 0 and at most 1"
+    ),
+    "weight zero": ("[privacy]\ntask_weights = {a = 0.0, b = 1}", "privacy.task_weights.a", "above 0"),
+    "weight not a number": ("[privacy.task_weights]\na = nan", "privacy.task_weights.a", "finite number"),
+    "weight in quotes": ('[privacy.task_weights]\na = "1"', "privacy.task_weights.a", '"1": must be a '),
+    "no weight of one": (
+        "[privacy.task_weights]\na = 0.5\nb = 0.25", "privacy.task_weights", "must be exactly 1, and is 0.5"
+    ),
+    "weights without tasks": (
+        CSV + "path = 'a'\ndeclared_units = 9\n[privacy.task_weights]\na = 1",
+        "privacy.task_weights", "data.task",
+    ),
+    "weights that are no table": ("[privacy]\ntask_weights = 1", "privacy.task_weights", "must be a table"),
     "negative reserve": ("[privacy]\ncrash_reserve = -1", "privacy.crash_reserve", "at least 0"),
     "empty unit": ("[privacy]\nunit = ''", "privacy.unit", "not empty"),
     "unit of docstrings": ("[privacy]\nunit = 'module'", "privacy.unit", 'must be "record"'),

@@ -30,6 +30,9 @@ def _missing(config: RunConfig) -> Iterator[str]:
         yield f"model.backbone = {shown(str(backbone))}: no such file or folder; mend the path"
     if config.evaluation.path is not None and not config.evaluation.path.is_file():
         yield _no_file("evaluation.path", config.evaluation.path)
+    start = config.privacy.allocation_start
+    if start is not None and not start.is_file():
+        yield f"privacy.allocation_start = {start}: no such file; mend the path"
     for key, table in tables_of(config).items():
         for path in table.files:
             if not path.is_file():

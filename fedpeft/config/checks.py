@@ -68,6 +68,25 @@ def _site_epsilon(config: RunConfig) -> Iterator[Problem]:
             yield Problem((key, "privacy.epsilon"), line)
 
 
+def _allocation_start(config: RunConfig) -> Iterator[Problem]:
+    path, rule = config.privacy.allocation_start, config.privacy.allocation
+    if path is not None and rule == "uniform":
+        key = "privacy.allocation_start"
+        line = 'has no use with privacy.allocation = "uniform"; remove it, or choose a rule that learns'
+        yield Problem((key, "privacy.allocation"), f"{key} = {shown(str(path))}: {line}")
+
+
+def _task_weights(config: RunConfig) -> Iterator[Problem]:
+    weights, key = config.privacy.task_weights, "privacy.task_weights"
+    if weights and max(weights.values()) != 1:
+        largest = max(weights.values())
+        rule = f"the largest must be exactly 1, and is {largest}; divide all of them by it"
+        yield Problem((key,), f"{key} = {shown(weights)}: {rule}")
+    if weights and config.data.task is None and config.data.source != "docstrings":
+        rule = "needs tasks, exactly one for each unit; name their column in data.task"
+        yield Problem((key, "data.task"), f"{key} = {shown(weights)}: {rule}")
+
+
 def _min_sites(config: RunConfig) -> Iterator[Problem]:
     least, num_sites = config.federation.min_sites, len(config.sites)
     if least is not None and least > num_sites:
@@ -91,6 +110,8 @@ _CHECKS: Final[tuple[Callable[[RunConfig], Iterator[Problem]], ...]] = (
     _different_names,
     _declared_units,
     _site_epsilon,
+    _allocation_start,
+    _task_weights,
     _min_sites,
     *SOURCE_CHECKS,
     *TEXT_CHECKS,

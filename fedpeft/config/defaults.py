@@ -69,6 +69,9 @@ def resolve_paths(raw: dict[str, Any], folder: Path, default_root: str | None) -
         if isinstance(table, dict):
             _resolve_table(table, root)
     _resolve_backbone(raw.get("model"), folder)
+    privacy = raw.get("privacy")
+    if isinstance(privacy, dict) and isinstance(privacy.get("allocation_start"), str):
+        privacy["allocation_start"] = str(_resolved(privacy["allocation_start"], folder))
 
 
 def _resolve_table(table: dict[str, Any], root: Path) -> None:

@@ -22,6 +22,7 @@ from fedpeft.settings import (
     SiteSettings,
     TrainingSettings,
 )
+from fedpeft.types import TaskWeights
 
 
 class RunConfig(Section):
@@ -74,6 +75,11 @@ class RunConfig(Section):
     def declared_units(self) -> dict[str, int]:
         """The public number of units of each site, by the site's name."""
         return {site.name: site.declared_units for site in self.sites if site.declared_units is not None}
+
+    @property
+    def task_weights(self) -> TaskWeights:
+        """The weight of each task, sorted by name; empty where units are all alike."""
+        return tuple(sorted(self.privacy.task_weights.items()))
 
     @property
     def delta(self) -> float:

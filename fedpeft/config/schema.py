@@ -82,9 +82,15 @@ def _resolve(schema: JsonDict, node: JsonDict) -> JsonDict:
 def _at(schema: JsonDict, path: Sequence[str | int]) -> JsonDict:
     node = schema
     for part in path:
-        branch = node.get("items", {}) if isinstance(part, int) else node.get("properties", {}).get(part, {})
-        node = _resolve(schema, branch)
+        node = _resolve(schema, node.get("items", {}) if isinstance(part, int) else _branch(node, part))
     return node
+
+
+def _branch(node: JsonDict, key: str) -> JsonDict:
+    """What stands under a key: one that has a name of its own, or any of a table of the user's own keys."""
+    others = node.get("additionalProperties")
+    found: JsonDict = node.get("properties", {}).get(key, others if isinstance(others, dict) else {})
+    return found
 
 
 def _table(schema: JsonDict, path: Sequence[str | int]) -> JsonDict:

@@ -26,12 +26,14 @@ class SiteData:
         units: training examples by unit, keys sorted; none of a held-out unit.
         held_out: every record of the held-out units.
         share_truncated: of the training examples, how many were cut; for the site's own log only.
+        tasks: of each training unit, over all of its records.
     """
 
     name: str
     units: dict[str, tuple[Example, ...]]
     held_out: list[Record]
     share_truncated: float
+    tasks: dict[str, frozenset[str]]
 
 
 def encode_site(
@@ -42,6 +44,7 @@ def encode_site(
     for record in records:
         by_unit.setdefault(record.unit, []).append(record)
     units: dict[str, tuple[Example, ...]] = {}
+    tasks: dict[str, frozenset[str]] = {}
     held_out: list[Record] = []
     for unit in sorted(by_unit):
         if is_held_out(unit, data.held_out):
@@ -49,7 +52,8 @@ def encode_site(
             continue
         chosen = choose_within_unit(by_unit[unit], privacy.max_records_per_unit)
         units[unit] = tuple(prompter.encode(r.instruction, r.response, r.before) for r in chosen)
-    return SiteData(name, units, held_out, _share_truncated(units))
+        tasks[unit] = frozenset(record.task for record in by_unit[unit])
+    return SiteData(name, units, held_out, _share_truncated(units), tasks)
 
 
 def _share_truncated(units: Mapping[str, Sequence[Example]]) -> float:

@@ -42,7 +42,7 @@ _SCHEDULE: Fields = {
 _REQUEST: Fields = {
     "run_id": str, "request_id": str, "round_number": int, "local_steps": int, "learning_rate": float,
     "noise_multiplier": float, "sampling_rate": float, "scales": list, "clipping": str, "layout_digest": str,
-    "ledger_head": str,
+    "ledger_head": str, "tasks": list, "task_weights": list,
 }  # fmt: skip
 _EVENT: Fields = {
     "kind": str, "noise_multiplier": float, "sampling_rate": float, "steps": int, "unit": str,
@@ -144,8 +144,13 @@ def encode_vector(vector: FloatVector) -> ArrayRecord:
 
 def encode_request(request: TrainRequest, adapter: ArrayRecord) -> RecordDict:
     """One round's request; ``adapter`` is ``encode_vector(request.adapter)``."""
-    fields = _read(request, _REQUEST) | {"scales": [float(scale) for scale in request.scales]}
-    return _pack("request", fields, vector=adapter, protocol=request.protocol)
+    lists = {
+        "scales": [float(scale) for scale in request.scales],
+        "tasks": [task for task, _ in request.task_weights],
+        "task_weights": [float(weight) for _, weight in request.task_weights],
+    }
+    plain = {name: kind for name, kind in _REQUEST.items() if name not in lists}
+    return _pack("request", _read(request, plain) | lists, vector=adapter, protocol=request.protocol)
 
 
 def decode_request(content: RecordDict) -> TrainRequest:
@@ -155,9 +160,13 @@ def decode_request(content: RecordDict) -> TrainRequest:
         Refusal: it is no ``TrainRequest``.
     """
     fields = _unpack(content, "request", _REQUEST, has_vector=True)
-    scales = fields.pop("scales")
+    scales, tasks, weights = (fields.pop(name) for name in ("scales", "tasks", "task_weights"))
     _require("scales", all(_is_number(scale) for scale in scales))
-    return TrainRequest(**fields, scales=tuple(scales), adapter=_unpack_vector(content))
+    _require("tasks", len(tasks) == len(weights) and all(type(task) is str for task in tasks))
+    _require("task_weights", all(_is_number(weight) for weight in weights))
+    by_task = tuple(zip(tasks, weights, strict=True))
+    adapter = _unpack_vector(content)
+    return TrainRequest(**fields, scales=tuple(scales), adapter=adapter, task_weights=by_task)
 
 
 def encode_update(update: PrivateUpdate) -> RecordDict:

@@ -47,13 +47,16 @@ def is_scale(scale: float) -> bool:
     return low <= scale <= high
 
 
-def clip_factors(gradients: Sequence[Tensor], scales: Sequence[float], clipping: str) -> Tensor:
+def clip_factors(
+    gradients: Sequence[Tensor], scales: Sequence[float], clipping: str, bound: float = SENSITIVITY
+) -> Tensor:
     """The ``(n,)`` float64 factor of each unit's scaled gradient; 0 for one that is not finite.
 
     Args:
         gradients: for each segment ``(n, *shape)``.
         scales: for each segment its scale b_s; z_s = g_s / b_s.
         clipping: one of ``RULES``.
+        bound: in (0, 1]; what these units are clipped to.
 
     Raises:
         MechanismError: another rule.
@@ -65,9 +68,9 @@ def clip_factors(gradients: Sequence[Tensor], scales: Sequence[float], clipping:
         squares += (norm / scale).square()
     norms = squares.sqrt()
     if clipping == "automatic":
-        factors = 1.0 / (norms + _GAMMA)
+        factors = bound / (norms + _GAMMA)
     elif clipping in ("flat", "quantile"):
-        factors = 1.0 / norms.clamp(min=1.0)
+        factors = bound / norms.clamp(min=bound)
     else:
         raise MechanismError(f"privacy.clipping: {clipping!r}; known rules are {', '.join(RULES)}")
     factors = factors * (SENSITIVITY - ROUNDING_SLACK)
@@ -75,7 +78,10 @@ def clip_factors(gradients: Sequence[Tensor], scales: Sequence[float], clipping:
 
 
 def votes(factors: Tensor) -> Tensor:
-    """``(n,)`` of each unit: 1 where it was short enough, -1 where it was clipped, 0 where not finite."""
+    """``(n,)`` of each unit, from its factor under ``quantile``: 1 where short enough, -1 where clipped.
+
+    0 where it is not finite.
+    """
     signs = torch.where(factors >= SENSITIVITY - ROUNDING_SLACK, 1.0, -1.0).to(factors.dtype)
     return torch.where(factors == 0, 0.0, signs)
 

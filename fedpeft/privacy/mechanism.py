@@ -27,7 +27,16 @@ from torch import Tensor
 from fedpeft.errors import MechanismError
 from fedpeft.privacy.arithmetic.base import Arithmetic
 from fedpeft.privacy.arithmetic.base import find as find_arithmetic
-from fedpeft.privacy.clipping import FROZEN_SCALE, KEPT, VOTE, clip_factors, is_scale, released_size, votes
+from fedpeft.privacy.clipping import (
+    FROZEN_SCALE,
+    KEPT,
+    SENSITIVITY,
+    VOTE,
+    clip_factors,
+    is_scale,
+    released_size,
+    votes,
+)
 from fedpeft.privacy.randomness import KeyedStream
 from fedpeft.types import Layout, PrivacyEvent
 
@@ -141,24 +150,28 @@ class PoissonGaussianSum:
             arithmetic, released_size(layout.size, clipping), noise_multiplier
         )
 
-    def add(self, unit_gradients: Sequence[Tensor]) -> None:
+    def add(self, unit_gradients: Sequence[Tensor], bound: float = SENSITIVITY) -> None:
         """Clip and add whole units.
 
         Args:
             unit_gradients: for each segment ``(n, *shape)``; row i of all segments is unit i. A unit with
                 a number that is not finite adds exactly zero.
+            bound: in (0, 1]; the most that the norm of each of these units may be in the sum.
 
         Raises:
-            MechanismError: after ``release``, or another shape than the layout's.
+            MechanismError: after ``release``, another shape than the layout's, or a bound beyond 1.
         """
         total = self._open()
         self._check_shapes(unit_gradients)
-        factors = clip_factors(unit_gradients, self._scales, self._clipping)
+        if not 0 < bound <= SENSITIVITY:
+            raise MechanismError(f"bound: {bound!r} must be in (0, 1], or the event would be false")
+        factors = clip_factors(unit_gradients, self._scales, self._clipping, bound)
         dropped = factors == 0
         any_dropped = bool(dropped.any())
         if self._has_votes:
             ones = torch.ones_like(factors)[:, None]
-            total.add(slice(self._layout.size, self._layout.size + 1), VOTE * votes(factors), ones)
+            cast = bound * VOTE * votes(factors)
+            total.add(slice(self._layout.size, self._layout.size + 1), cast, ones)
             factors = KEPT * factors
         for segment, scale, gradient in zip(self._layout.segments, self._scales, unit_gradients, strict=True):
             rows = gradient.flatten(1)

@@ -24,6 +24,7 @@ from fedpeft.privacy.ledger import Ledger
 from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
 from fedpeft.privacy.policy import Policy
 from fedpeft.privacy.randomness import Randomness
+from fedpeft.privacy.tasks import UnitWeights, are_weights
 from fedpeft.site.evaluation import HeldOut, check_evaluation, release_metric
 from fedpeft.site.fields import check_protocol, refuse_malformed
 from fedpeft.site.payload import from_bytes, metric_from_bytes, to_bytes
@@ -65,6 +66,7 @@ class Site:
         new_randomness: Callable[[str], Randomness],
         arithmetic: str = "float",
         held_out: HeldOut | None = None,
+        weights: UnitWeights | None = None,
         progress: Progress | None = None,
     ) -> None:
         """Bring together what the organization owns.
@@ -78,6 +80,7 @@ class Site:
             new_randomness: a fresh source for a request id.
             arithmetic: the organization's own choice; a file of ``privacy/arithmetic``.
             held_out: for private evaluations, if the site serves any.
+            weights: of the tasks, and what each unit's is; default: all units alike.
             progress: the site's own terminal.
         """
         self.policy = policy
@@ -88,6 +91,7 @@ class Site:
         self._new_randomness = new_randomness
         self._arithmetic = arithmetic
         self._held_out = held_out
+        self._weights = weights or UnitWeights()
         self._progress = progress
 
     def facts(self) -> SiteFacts:
@@ -118,6 +122,8 @@ class Site:
         """
         self._check_stage(request.stage)
         check_request(request, self._workbench.adapter)
+        if request.task_weights != self._weights.by_task:
+            raise Refusal(RefusalCode.POLICY, "task_weights: are not those that this site was set up with")
         stored = self.ledger.charge(request)
         if stored is not None:
             return from_bytes(stored)
@@ -166,6 +172,7 @@ class Site:
                 self._new_randomness(request.request_id),
                 self._progress,
                 self._workbench.execution,
+                self._weights,
             )
         if released.event != _charged_event(request, self.policy.unit):
             raise MechanismError("the mechanism's event is not the one that was charged; nothing is released")
@@ -213,6 +220,7 @@ def check_request(request: TrainRequest, adapter: Adapter) -> None:
             "sampling_rate": _positive(request.sampling_rate) and request.sampling_rate <= 1,
             "scales": len(request.scales) == num_segments and all(map(is_scale, request.scales)),
             "clipping": request.clipping in CLIPPING_RULES,
+            "task_weights": are_weights(request.task_weights),
             "layout_digest": request.layout_digest == adapter.digest,
             "adapter": request.adapter.shape == (adapter.layout.size,)
             and bool(np.isfinite(request.adapter).all()),

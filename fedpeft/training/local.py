@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from fedpeft.data.prompts import Example
 from fedpeft.privacy.mechanism import PoissonGaussianSum, Released, combine
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.privacy.sampling import poisson_sample
+from fedpeft.privacy.tasks import UnitWeights
 from fedpeft.training.batches import plan_batches
 from fedpeft.training.execution import PLAIN, Execution
 from fedpeft.training.gradients import unit_gradients
@@ -60,6 +62,7 @@ class StepProgress:
 
 Progress = Callable[[StepProgress], None]
 Units = Mapping[str, tuple[Example, ...]]
+_ALIKE: Final = UnitWeights()
 
 
 def local_update(
@@ -71,6 +74,7 @@ def local_update(
     randomness: Randomness,
     progress: Progress | None = None,
     how: Execution = PLAIN,
+    weights: UnitWeights = _ALIKE,
 ) -> Released[FloatVector]:
     """Take ``plan.local_steps`` private steps from ``start``; release the difference they made.
 
@@ -85,6 +89,7 @@ def local_update(
         randomness: of this request alone.
         progress: called after every micro-batch.
         how: speed and memory.
+        weights: of the units' tasks.
     """
     state = start.astype(np.float64)
     releases: list[Released[npt.NDArray[np.float64]]] = []
@@ -100,7 +105,8 @@ def local_update(
             unit=plan.unit,
             arithmetic=plan.arithmetic,
         )
-        chosen = [units[name] for name in poisson_sample(units, plan.sampling_rate, randomness, step)]
+        sample = poisson_sample(units, plan.sampling_rate, randomness, step)
+        chosen = {bound: [units[n] for n in names] for bound, names in weights.bounds(sample).items()}
         _add_all(model, adapter, mechanism, chosen, plan, step, progress, how)
         released = mechanism.release(randomness.stream("noise", step))
         releases.append(released)
@@ -113,16 +119,17 @@ def _add_all(
     model: nn.Module,
     adapter: Adapter,
     mechanism: PoissonGaussianSum,
-    chosen: Sequence[tuple[Example, ...]],
+    chosen: Mapping[float, Sequence[tuple[Example, ...]]],
     plan: LocalPlan,
     step: int,
     progress: Progress | None,
     how: Execution,
 ) -> None:
-    total = sum(example.ids.size for unit in chosen for example in unit)
+    total = sum(example.ids.size for units in chosen.values() for unit in units for example in unit)
     done = 0
-    for batch in plan_batches(chosen, plan.max_tokens):
-        mechanism.add(unit_gradients(model, adapter, batch, how))
-        done += batch.num_tokens
-        if progress is not None:
-            progress(StepProgress(step + 1, plan.local_steps, done, total))
+    for bound, units in chosen.items():
+        for batch in plan_batches(units, plan.max_tokens):
+            mechanism.add(unit_gradients(model, adapter, batch, how), bound)
+            done += batch.num_tokens
+            if progress is not None:
+                progress(StepProgress(step + 1, plan.local_steps, done, total))

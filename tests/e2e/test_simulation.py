@@ -223,6 +223,29 @@ def test_units_of_several_records(tmp_path: Path) -> None:
     assert "one value of 'owner'" in result["guarantee"]
 
 
+WEIGHTS = ["privacy.task_weights={colour=0.25, size=1.0, place=1.0, use=0.01}"]
+
+
+def test_a_run_with_task_weights_reports_the_epsilon_of_each(tmp_path: Path) -> None:
+    result = run_tiny_federation(tmp_path, overrides=WEIGHTS)
+    by_task = result["epsilon_by_task"]
+    assert (
+        by_task["use"] < by_task["colour"] < by_task["size"] == by_task["place"] <= result["epsilon"] == 8.0
+    )
+    assert by_task["use"] < 1 < by_task["colour"]
+    assert result["epsilon_spent"] > 7.9
+    assert all(report.ok for report in verify_all(tmp_path / "run" / "ledger"))
+
+
+def test_a_unit_of_several_tasks_leaves_no_folder_and_spends_nothing(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, overrides=[*WEIGHTS, 'privacy.unit="owner"'])
+    write_records(tmp_path / "site0.jsonl", 40, seed=0, units=40)
+    write_records(tmp_path / "site1.jsonl", 40, seed=1, units=10)
+    with pytest.raises(DataError, match="site1: a unit has records of several tasks"):
+        simulate(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_undeclared_evaluation_is_marked(tmp_path: Path) -> None:
     result = run_tiny_federation(tmp_path, overrides=["evaluation.public=false"])
     assert result["metrics"]["privacy"].startswith("NOT PRIVATE")

@@ -3,7 +3,7 @@
 
 import gc
 import weakref
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -40,6 +40,7 @@ CASES = [
     (FACTS, messages.decode_facts),
     (SCHEDULE, messages.decode_schedule),
     (REQUEST, messages.decode_request),
+    (replace(REQUEST, task_weights=(("a", 0.1 + 0.2), ("b", 1.0))), messages.decode_request),
     (UPDATE, messages.decode_update),
 ]
 IDS = [type(value).__name__ for value, _ in CASES]
@@ -109,7 +110,7 @@ class TestEveryKind:
                 content = _encoded(value)
                 if type(good) is float:
                     content["fedpeft"][name] = bad
-                elif type(good) is list and type(good[0]) is float:
+                elif type(good) is list and good and type(good[0]) is float:
                     content["fedpeft"][name] = [good[0], bad]
                 else:
                     continue
@@ -117,12 +118,18 @@ class TestEveryKind:
 
     def test_another_kind_of_message_is_refused(self, value, decode):
         for other, _ in CASES:
-            if other is not value:
+            if type(other) is not type(value):
                 assert _code(decode, _encoded(other)) == (RefusalCode.MALFORMED, "message")
 
     def test_empty_content_is_refused(self, value, decode):
         assert _code(decode, RecordDict())[0] is RefusalCode.PROTOCOL
         assert _code(decode, RecordDict({"fedpeft": ArrayRecord()}))[0] is RefusalCode.PROTOCOL
+
+
+def test_tasks_and_their_weights_are_as_many():
+    content = _encoded(replace(REQUEST, task_weights=(("a", 0.5), ("b", 1.0))))
+    content["fedpeft"]["tasks"] = ["a"]
+    assert _code(messages.decode_request, content) == (RefusalCode.MALFORMED, "tasks")
 
 
 def test_only_these_fields_leave_a_site():

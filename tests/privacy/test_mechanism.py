@@ -306,6 +306,58 @@ def test_a_count_has_noise_and_an_event(arithmetic: str) -> None:
         release_count([], noise_multiplier=0.0, unit="u", arithmetic=arithmetic, stream=stream)
 
 
+class TestBounds:
+    """Units that are clipped to less than 1 inside the same release."""
+
+    @pytest.mark.parametrize("clipping", RULES)
+    @pytest.mark.parametrize("bound", [1.0, 0.5, 0.1, 1e-3])
+    @pytest.mark.parametrize("size", [1e-30, 1e-3, 1.0, 1e6])
+    def test_a_unit_adds_at_most_its_bound(
+        self, clipping: str, bound: float, size: float, arithmetic: str
+    ) -> None:
+        rounding = {"float": 0.0, "grid": 1e-9}[arithmetic]
+        for seed in range(5):
+            mechanism = step(clipping)
+            mechanism.add(gradients(1, size, seed), bound)
+            assert np.linalg.norm(scaled_sum(mechanism)) <= bound + rounding
+
+    @pytest.mark.parametrize("clipping", RULES)
+    @pytest.mark.parametrize("bound", [1.0, 0.5, 0.1])
+    def test_a_large_unit_adds_nearly_its_bound(self, clipping: str, bound: float) -> None:
+        mechanism = step(clipping)
+        mechanism.add(gradients(1, 1e6), bound)
+        assert np.linalg.norm(scaled_sum(mechanism)) >= bound * (1 - 1e-4 - ROUNDING_SLACK)
+
+    @pytest.mark.parametrize("clipping", RULES)
+    def test_one_unit_more_moves_the_sum_by_its_bound_whoever_is_beside_it(self, clipping: str) -> None:
+        """Neighbouring data, in a release with units of several bounds."""
+        without, with_it = step(clipping), step(clipping)
+        for mechanism in (without, with_it):
+            mechanism.add(gradients(3, 5.0, 1))
+            mechanism.add(gradients(4, 5.0, 2), 0.5)
+        with_it.add(gradients(1, 50.0, 3), 0.3)
+        assert 0.29 < np.linalg.norm(scaled_sum(with_it) - scaled_sum(without)) <= 0.3 + 1e-9
+
+    def test_short_units_are_not_clipped_and_vote_so(self) -> None:
+        """Under ``flat`` a bound is where clipping begins, not a factor on what is shorter."""
+        unit = gradients(1, 0.01)
+        norm = float(sum((u.double() / b).square().sum() for u, b in zip(unit, SCALES, strict=True)).sqrt())
+        flat, voting, clipped = step("flat"), step("quantile"), step("quantile")
+        flat.add(unit, 0.5)
+        assert np.linalg.norm(scaled_sum(flat)) == pytest.approx(norm, rel=1e-4)
+        voting.add(unit, 2 * norm)
+        assert scaled_sum(voting)[-1] == pytest.approx(2 * norm * VOTE)
+        clipped.add(unit, norm / 2)
+        assert scaled_sum(clipped)[-1] == pytest.approx(-norm / 2 * VOTE)
+
+    @pytest.mark.parametrize("bound", [1 + 1e-9, 2.0, 0.0, -0.5, float("nan"), float("inf")])
+    def test_a_bound_beyond_the_sensitivity_is_refused(self, bound: float) -> None:
+        mechanism = step()
+        with pytest.raises(MechanismError, match="bound"):
+            mechanism.add(gradients(1), bound)
+        assert not scaled_sum(mechanism).any()
+
+
 class TestVotes:
     """Units vote on the clip level in the same release, within the same sensitivity."""
 

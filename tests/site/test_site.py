@@ -17,6 +17,7 @@ from fedpeft.errors import LedgerError, Refusal
 from fedpeft.privacy.ledger import Ledger
 from fedpeft.privacy.policy import Policy
 from fedpeft.privacy.randomness import Randomness
+from fedpeft.privacy.tasks import UnitWeights
 from fedpeft.settings import AdapterSettings
 from fedpeft.site import site as site_module
 from fedpeft.site.payload import from_bytes, to_bytes
@@ -45,7 +46,13 @@ def units(count: int = 6) -> dict[str, tuple]:
     return {f"u{i}": (e,) for i, e in enumerate(dummy_examples(range(8, 8 + count), 300))}
 
 
-def make_site(folder: Path, workbench: Workbench, data: dict | None = None, **policy: object) -> Site:
+def make_site(
+    folder: Path,
+    workbench: Workbench,
+    data: dict | None = None,
+    weights: UnitWeights | None = None,
+    **policy: object,
+) -> Site:
     terms = Policy(
         **(
             {"identity": "here", "unit": "record", "declared_units": 10, "epsilon": 50.0, "delta": 1e-5,
@@ -60,6 +67,7 @@ def make_site(folder: Path, workbench: Workbench, data: dict | None = None, **po
         workbench,
         max_tokens=64,
         new_randomness=lambda request_id: Randomness.seeded(1, request_id),
+        weights=weights,
     )
 
 
@@ -110,6 +118,9 @@ def site(tmp_path: Path, workbench: Workbench) -> Site:
         ({"scales": (1.0, float("nan"))}, RefusalCode.MALFORMED),
         ({"scales": (1e-30, 1e30)}, RefusalCode.MALFORMED),
         ({"clipping": "none"}, RefusalCode.MALFORMED),
+        ({"task_weights": (("a", 2.0),)}, RefusalCode.MALFORMED),
+        ({"task_weights": (("a", 0.5),)}, RefusalCode.MALFORMED),
+        ({"task_weights": (("a", 1.0),)}, RefusalCode.POLICY),
         ({"layout_digest": "other"}, RefusalCode.MALFORMED),
         ({"adapter": np.zeros(3, dtype=np.float32)}, RefusalCode.MALFORMED),
         ({"noise_multiplier": 0.5}, RefusalCode.POLICY),
@@ -252,6 +263,41 @@ def test_one_unit_moves_the_update_by_at_most_its_sensitivity(tmp_path: Path, wo
         )
     moved = np.linalg.norm(updates[1] - updates[0])
     assert 0 < moved <= 0.5 * 1 / 10 + 1e-6
+
+
+@pytest.mark.parametrize("clipping", ["automatic", "flat", "quantile"])
+@pytest.mark.parametrize(("task", "bound"), [("rare", 0.3), ("usual", 1.0)])
+def test_one_unit_of_a_task_moves_the_update_by_at_most_its_own_sensitivity(
+    tmp_path: Path, workbench: Workbench, clipping: str, task: str, bound: float
+) -> None:
+    """Neighbours that differ by a unit of that task; the bound is reached, so a larger one shows."""
+    by_task, updates = (("rare", 0.09), ("usual", 1.0)), []
+    of_unit = {f"u{i}": (0.09, 1.0)[i % 2] for i in range(6)} | {"u6": dict(by_task)[task]}
+    for name, data in (("a", units()), ("b", units(7))):
+        site = make_site(tmp_path / name, workbench, data, UnitWeights(by_task, of_unit))
+        site.commit(schedule(sampling_rate=1.0, noise_multiplier=5.0))
+        request = request_for(
+            workbench, sampling_rate=1.0, noise_multiplier=5.0, task_weights=by_task, clipping=clipping,
+            scales=(1e-4, 1e-4), learning_rate=5000.0,
+        )  # fmt: skip
+        size = workbench.adapter.layout.size
+        updates.append(site.train(request).values.astype(float)[:size])
+    moved = np.linalg.norm(updates[1] - updates[0])
+    assert 0.9 * bound * 0.05 < moved <= bound * 0.05 * (1.006 if clipping == "quantile" else 1) + 1e-6
+
+
+def test_weights_that_are_not_the_site_s_are_refused_whatever_its_data(
+    tmp_path: Path, workbench: Workbench
+) -> None:
+    by_task = (("rare", 0.09), ("usual", 1.0))
+    for data in (units(), {}):
+        site = make_site(tmp_path / str(len(data)), workbench, data, UnitWeights(by_task, {}))
+        site.commit(schedule())
+        for other in ((), (("rare", 0.1), ("usual", 1.0)), (("usual", 1.0),)):
+            with pytest.raises(Refusal) as refused:
+                site.train(request_for(workbench, task_weights=other))
+            assert refused.value.code is RefusalCode.POLICY
+        assert site.ledger.spent() == []
 
 
 def test_payloads_come_back_as_they_were(site: Site, workbench: Workbench) -> None:

@@ -15,6 +15,7 @@ from fedpeft.privacy.clipping import ROUNDING_SLACK
 from fedpeft.privacy.noise import standard_normal
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.privacy.sampling import poisson_sample
+from fedpeft.privacy.tasks import UnitWeights
 from fedpeft.settings import AdapterSettings
 from fedpeft.testing import dummy_examples, loop_gradients, tiny_backbone
 from fedpeft.training.local import LocalPlan, StepProgress, local_update
@@ -49,15 +50,27 @@ def units() -> dict[str, tuple[Example, ...]]:
     }
 
 
+ALIKE = UnitWeights()
+
+
 def update(
-    adapter: Adapter, units: Mapping[str, tuple[Example, ...]], plan: LocalPlan, seed: int
+    adapter: Adapter,
+    units: Mapping[str, tuple[Example, ...]],
+    plan: LocalPlan,
+    seed: int,
+    weights: UnitWeights = ALIKE,
 ) -> np.ndarray:
     start = 0.05 * np.random.default_rng(0).standard_normal(adapter.layout.size).astype(np.float32)
-    return local_update(adapter.model, adapter, units, start, plan, Randomness.seeded(seed)).value
+    randomness = Randomness.seeded(seed)
+    return local_update(adapter.model, adapter, units, start, plan, randomness, weights=weights).value
 
 
 def reference(
-    adapter: Adapter, units: Mapping[str, tuple[Example, ...]], plan: LocalPlan, seed: int
+    adapter: Adapter,
+    units: Mapping[str, tuple[Example, ...]],
+    plan: LocalPlan,
+    seed: int,
+    weights: UnitWeights = ALIKE,
 ) -> np.ndarray:
     """The definition, unit by unit and example by example, with ordinary autograd."""
     start = 0.05 * np.random.default_rng(0).standard_normal(adapter.layout.size).astype(np.float32)
@@ -71,7 +84,8 @@ def reference(
             gradients = [loop_gradients(adapter, state.astype(np.float32), e) for e in units[name]]
             flat = sum(np.concatenate([g.double().numpy().ravel() for g in parts]) for parts in gradients)
             scaled = flat / scale
-            total += scaled * min(1.0, 1 / np.linalg.norm(scaled)) * (1 - ROUNDING_SLACK)
+            bound = weights.of_unit.get(name, 1.0) ** 0.5
+            total += scaled * min(1.0, bound / np.linalg.norm(scaled)) * (1 - ROUNDING_SLACK)
         noise = plan.noise_multiplier * standard_normal(randomness.stream("noise", step), total.size)
         state = state - plan.learning_rate * scale * (total + noise) / plan.expected_batch
     return state - start
@@ -82,6 +96,17 @@ def test_a_round_is_its_definition(adapter: Adapter, units: dict, seed: int) -> 
     expected = reference(adapter, units, PLAN, seed)
     got = update(adapter, units, PLAN, seed)
     assert np.linalg.norm(got - expected) < 1e-4 * np.linalg.norm(expected)
+
+
+def test_units_of_each_task_are_clipped_to_their_own_norm(adapter: Adapter, units: dict) -> None:
+    tasks = {"a": 0.04, "b": 0.25, "c": 1.0}
+    of_unit = dict(zip(units, [tasks["abc"[i % 3]] for i in range(len(units))], strict=True))
+    weights = UnitWeights(tuple(tasks.items()), of_unit)
+    quiet = dataclasses.replace(PLAN, noise_multiplier=1e-6, scales=(1e-3, 1e-3))  # all are clipped
+    expected = reference(adapter, units, quiet, 1, weights)
+    distance = np.linalg.norm(update(adapter, units, quiet, 1, weights) - expected)
+    assert distance < 1e-3 * np.linalg.norm(expected)
+    assert np.linalg.norm(update(adapter, units, quiet, 1) - expected) > 0.1 * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize("max_tokens", [1, 24, 10_000])

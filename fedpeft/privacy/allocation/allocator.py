@@ -15,11 +15,15 @@ from fedpeft.errors import MechanismError
 from fedpeft.privacy.allocation import uniform
 from fedpeft.privacy.allocation.base import Allocation, AllocationRule, Facts
 from fedpeft.privacy.allocation.history import DoubleVector, History, Observation, Statistics, learn, read
+from fedpeft.privacy.allocation.public import PublicStatistics, start_from
 from fedpeft.privacy.clipping import FROZEN_SCALE, is_scale
 from fedpeft.types import Layout
 
 WARM_UP: Final = 2
-"""Rounds that a rule must have seen before it is asked; until then noise is uniform."""
+"""Rounds that a rule must have seen before it is asked; until then noise is uniform.
+
+A rule that has public statistics to start from is asked at once.
+"""
 
 CLIP_NORMS: Final = (1e-9, 1e9)
 """What C stays within; scales then stay within what a site accepts."""
@@ -40,6 +44,7 @@ class Allocator:
         lambda2: of the rule ``kl``.
         drop_after: rounds in a row that noise must drown a segment before it is frozen for the rest of the
             run; 0 freezes none.
+        public: what rules start from; without it the first rounds are uniform.
     """
 
     rule: AllocationRule
@@ -48,6 +53,7 @@ class Allocator:
     lambda2: float = 0.0
     drop_after: int = 0
     clip_quantile: float = 0.5
+    public: PublicStatistics | None = None
 
     def observe(self, statistics: Statistics, seen: Observation) -> Statistics:
         """The state after a round; pure."""
@@ -71,7 +77,10 @@ class Allocator:
         sizes = np.array([float(segment.size) for segment in self.layout.segments])
         facts = Facts(sizes[live], float(self._clip_norm(statistics)[0]), self.lambda2)
         history = _only(read(statistics, num_segments), live)
-        rule = self.rule if history.rounds >= WARM_UP else uniform.Rule()
+        if self.public is not None:
+            history = start_from(history, self.public, live.tolist())
+        warm = history.rounds >= WARM_UP or self.public is not None
+        rule = self.rule if warm else uniform.Rule()
         scales = self._check(rule.allocate(facts, history), int(live.sum())).scales
         return _spread(scales, live)
 
