@@ -68,7 +68,7 @@ class Part(_message.Message):
     def __init__(self, noise_multiplier: _Optional[float] = ..., steps: _Optional[int] = ...) -> None: ...
 
 class TrainRequest(_message.Message):
-    __slots__ = ("protocol", "run_id", "request_id", "round_number", "local_steps", "learning_rate", "noise_multiplier", "sampling_rate", "scales", "clipping", "layout_digest", "adapter", "ledger_head")
+    __slots__ = ("protocol", "run_id", "request_id", "round_number", "local_steps", "learning_rate", "noise_multiplier", "sampling_rate", "scales", "clipping", "layout_digest", "adapter", "ledger_head", "task_weights")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +82,7 @@ class TrainRequest(_message.Message):
     LAYOUT_DIGEST_FIELD_NUMBER: _ClassVar[int]
     ADAPTER_FIELD_NUMBER: _ClassVar[int]
     LEDGER_HEAD_FIELD_NUMBER: _ClassVar[int]
+    TASK_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     run_id: str
     request_id: str
@@ -95,7 +96,16 @@ class TrainRequest(_message.Message):
     layout_digest: str
     adapter: bytes
     ledger_head: str
-    def __init__(self, protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., request_id: _Optional[str] = ..., round_number: _Optional[int] = ..., local_steps: _Optional[int] = ..., learning_rate: _Optional[float] = ..., noise_multiplier: _Optional[float] = ..., sampling_rate: _Optional[float] = ..., scales: _Optional[_Iterable[float]] = ..., clipping: _Optional[str] = ..., layout_digest: _Optional[str] = ..., adapter: _Optional[bytes] = ..., ledger_head: _Optional[str] = ...) -> None: ...
+    task_weights: _containers.RepeatedCompositeFieldContainer[TaskWeight]
+    def __init__(self, protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., request_id: _Optional[str] = ..., round_number: _Optional[int] = ..., local_steps: _Optional[int] = ..., learning_rate: _Optional[float] = ..., noise_multiplier: _Optional[float] = ..., sampling_rate: _Optional[float] = ..., scales: _Optional[_Iterable[float]] = ..., clipping: _Optional[str] = ..., layout_digest: _Optional[str] = ..., adapter: _Optional[bytes] = ..., ledger_head: _Optional[str] = ..., task_weights: _Optional[_Iterable[_Union[TaskWeight, _Mapping]]] = ...) -> None: ...
+
+class TaskWeight(_message.Message):
+    __slots__ = ("task", "weight")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    weight: float
+    def __init__(self, task: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
 
 class Reply(_message.Message):
     __slots__ = ("protocol", "facts", "consent", "update", "refusal")

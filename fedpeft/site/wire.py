@@ -87,7 +87,9 @@ def decode_schedule(data: bytes) -> Schedule:
 def encode_train(request: TrainRequest) -> pb.TrainRequest:
     """One round's request."""
     fields = {name: getattr(request, name) for name in _SAME_NAME}
-    return pb.TrainRequest(**fields, scales=request.scales, adapter=_to_bytes(request.adapter))
+    weights = [pb.TaskWeight(task=task, weight=weight) for task, weight in request.task_weights]
+    adapter = _to_bytes(request.adapter)
+    return pb.TrainRequest(**fields, scales=request.scales, adapter=adapter, task_weights=weights)
 
 
 def decode_train(data: bytes) -> TrainRequest:
@@ -98,7 +100,12 @@ def decode_train(data: bytes) -> TrainRequest:
     """
     found = _parse(pb.TrainRequest(), data)
     fields = {name: getattr(found, name) for name in _SAME_NAME}
-    return TrainRequest(**fields, scales=tuple(found.scales), adapter=_to_vector("adapter", found.adapter))
+    return TrainRequest(
+        **fields,
+        scales=tuple(found.scales),
+        adapter=_to_vector("adapter", found.adapter),
+        task_weights=tuple((one.task, one.weight) for one in found.task_weights),
+    )
 
 
 def encode_facts(facts: SiteFacts) -> pb.Reply:

@@ -58,6 +58,7 @@ def test_every_field_of_a_request_is_sent(field: str) -> None:
         "scales": (2.0, 0.7),
         "adapter": np.zeros(3, dtype=np.float32),
         "protocol": 1,
+        "task_weights": (("a", 0.25), ("b", 1.0)),
         **dict.fromkeys(("run_id", "request_id", "clipping", "layout_digest", "ledger_head"), "other"),
         **dict.fromkeys(("round_number", "local_steps"), 7),
         **dict.fromkeys(("learning_rate", "noise_multiplier", "sampling_rate"), 0.25),
