@@ -12,14 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch.profiler import ProfilerActivity, profile
-
 from simulations.benchmarks.shared.measure import medians, timed
+from simulations.benchmarks.shared.operators import operators_of, table_of
 from simulations.benchmarks.shared.rows import Row
 from simulations.benchmarks.shared.steps import private, standard_task
 
-TOP = 12
-PRODUCTS = ("aten::addmm", "aten::mm", "aten::bmm", "flash_attention")
 _BEFORE = Path(__file__).resolve().parents[1] / "results" / "profile_before.json"
 
 
@@ -28,26 +25,7 @@ def run(quick: bool = False) -> dict[str, object]:
     step = private(standard_task(quick))
     step()
     times = {"step": [timed(step) for _ in range(1 if quick else 5)]}
-    with profile(activities=[ProfilerActivity.CPU]) as profiler:
-        step()
-    events = sorted(profiler.key_averages(), key=lambda event: -event.self_cpu_time_total)
-    total = sum(event.self_cpu_time_total for event in events)
-    products = sum(e.self_cpu_time_total for e in events if any(p in e.key for p in PRODUCTS))
-    return {
-        "median_seconds": medians(times)["step"],
-        "profiled_ms": total / 1e3,
-        "share_of_products": products / total,
-        "calls": sum(event.count for event in events),
-        "operators": [
-            {
-                "name": event.key,
-                "calls": event.count,
-                "own_ms": event.self_cpu_time_total / 1e3,
-                "share": event.self_cpu_time_total / total,
-            }
-            for event in events[:TOP]
-        ],
-    }
+    return {"median_seconds": medians(times)["step"]} | operators_of(step)
 
 
 def rows(result: Mapping[str, Any]) -> list[Row]:
@@ -68,10 +46,4 @@ def details(result: Mapping[str, Any]) -> str:
 
 
 def _table(result: Mapping[str, Any]) -> str:
-    lines = [f"{result['median_seconds']:.2f} s a step.", "", "| operator | calls | own ms | share |"]
-    lines.append("|---|--:|--:|--:|")
-    lines += [
-        f"| `{op['name']}` | {op['calls']:,} | {op['own_ms']:,.1f} | {op['share']:.1%} |"
-        for op in result["operators"]
-    ]
-    return "\n".join(lines)
+    return f"{result['median_seconds']:.2f} s a step.\n\n{table_of(result)}"

@@ -22,13 +22,16 @@ from fedpeft.settings import AdapterSettings
 _SIZE = 2048
 
 
-def needed_operations(model: nn.Module, examples: Sequence[Example], lowest_trained: int) -> float:
+def needed_operations(
+    model: nn.Module, examples: Sequence[Example], lowest_trained: int, prefix_kept: bool = False
+) -> float:
     """Floating-point operations (a multiplication and an addition are two) of one step's floor.
 
     Args:
         model: a decoder of transformers, without an adapter.
         examples: of the step; every token is real.
         lowest_trained: index of the lowest trained block: 4 N a token from there, 2 N below.
+        prefix_kept: whether what the blocks below make is known already, and costs nothing.
     """
     config = model.config
     targets = find_targets(model, AdapterSettings())
@@ -38,7 +41,7 @@ def needed_operations(model: nn.Module, examples: Sequence[Example], lowest_trai
     rows = sum(e.ids.size - e.num_prompt for e in examples)
     # Scores and values: 2 products forwards of T x T/2 (causal) x width, twice that backwards.
     attention = sum(2.0 * e.ids.size**2 for e in examples) * _attention_width(config)
-    above, below = num_blocks - lowest_trained, lowest_trained
+    above, below = num_blocks - lowest_trained, 0 if prefix_kept else lowest_trained
     matrices = in_block * tokens * (4.0 * above + 2.0 * below)
     return matrices + attention * (3.0 * above + below) + 4.0 * vocabulary * hidden * rows
 
