@@ -193,9 +193,9 @@ class PrivacySettings(Section):
     drop_after: Annotated[int, Field(ge=0)] = 0
     """Rounds in a row that noise must drown a segment (20 times its signal) before it is frozen for the rest
     of the run, never more than half of all segments; 0 freezes none."""
-    arithmetic: Text = "float"
-    """`float`: float64 sums with continuous noise. `grid`: integers with discrete Gaussian noise, which
-    leaves nothing to attacks on floating point."""
+    arithmetic: Text = "grid"
+    """`grid`: integers with discrete Gaussian noise, which leaves nothing to attacks on floating point, for
+    about 1 % of a step's time. `float`: float64 sums with continuous noise."""
     task_weights: dict[Text, Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]] = {}
     """How much a unit of each task may add, in squared norm: with 0.25 it is clipped to half the norm, and
     its own epsilon is that of twice the noise. The largest is 1, every task needs one, and each unit must

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from fedpeft.cli import main
 from fedpeft.plan import make_plan
@@ -114,6 +116,26 @@ def test_evaluate_an_adapter(folder: Path, tmp_path: Path, capsys: pytest.Captur
     assert code == 0
     assert found["records"] == 8
     assert found["difference"]["perplexity"]["value"] != 0
+
+
+def test_evaluate_makes_prompts_as_a_run_does(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tomllib.loads((folder / "run.toml").read_text("utf-8"))
+    run["data"] |= {"instruction": "text", "response": "label", "prompt": "Review: {text}\nMood:"}
+    run["data"] |= {"chat_template": False, "end_of_turn": False}
+    run["evaluation"]["labels"] = ["good", "bad"]
+    (tmp_path / "labels.toml").write_text(tomli_w.dumps(run), "utf-8")
+    rows = [{"id": str(i), "task": "mood", "text": f"thing {i}", "label": "good"} for i in range(6)]
+    data = tmp_path / "test.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    command = ["evaluate", folder / "run" / "adapter", "--data", data, "--config", tmp_path / "labels.toml"]
+    code, found = call(capsys, *command)
+    # Two labels are too few to rank without the run's list of them.
+    assert (code, found["before"]["ranking_accuracy"]["value"] is None) == (0, False)
+    data.write_text(data.read_text("utf-8").replace('"label": "good"', '"label": "odd"', 1), "utf-8")
+    assert main([*map(str, command), "--json"]) == 2
+    assert "evaluation.labels: 1 of 6" in capsys.readouterr().err
 
 
 def test_bad_input_is_a_line_and_a_two(

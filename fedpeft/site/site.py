@@ -64,7 +64,7 @@ class Site:
         *,
         max_tokens: int,
         new_randomness: Callable[[str], Randomness],
-        arithmetic: str = "float",
+        arithmetic: str = "grid",
         held_out: HeldOut | None = None,
         weights: UnitWeights | None = None,
         progress: Progress | None = None,

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedpeft.adapters.adapter import Adapter
@@ -19,7 +18,7 @@ from fedpeft.data.prompts import Example
 from fedpeft.errors import BackboneError, MechanismError
 from fedpeft.training.batches import Chunk, UnitBatch, to_tensors
 from fedpeft.training.execution import PLAIN, Execution
-from fedpeft.training.head import head_rows
+from fedpeft.training.head_loss import ends_with_head, row_losses
 from fedpeft.training.prefix import feeding
 
 
@@ -28,15 +27,13 @@ def example_losses(
 ) -> Tensor:
     """The loss of each example as ``(n,)``, in the precision of the logits, at least float32."""
     tensors = to_tensors(examples, device)
+    apart = ends_with_head(model)
     with (
         how.autocasting(device),
         feeding(how.prefix, examples, tensors.input_ids),
         how.saving_memory(model),
-        head_rows(model, tensors.rows),
     ):
-        logits = model(input_ids=tensors.input_ids, use_cache=False).logits[0]
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    by_row = F.cross_entropy(logits, tensors.targets, reduction="none")
+        by_row = row_losses(model, tensors.input_ids, tensors.rows, tensors.targets, apart)
     by_row = by_row * tensors.weights.to(by_row.dtype)
     owner = tensors.rows // tensors.input_ids.shape[1]
     return by_row.new_zeros(len(examples)).index_add(0, owner, by_row)

@@ -79,6 +79,7 @@ def test_some_kept_and_some_new_in_one_batch() -> None:
 def test_a_second_visit_runs_the_trained_block_alone() -> None:
     adapter = make_adapter()
     examples, how = dummy_examples([9, 10], 300), with_cache(adapter)
+    gradients(adapter, dummy_examples([3], 300), PLAIN)  # what is found out once a model is known
     with counting(adapter) as ran:
         gradients(adapter, examples, how)
         first, ran[:] = list(ran), []
