@@ -62,22 +62,51 @@ def spent_by_site(events: Mapping[str, Sequence[PrivacyEvent]], delta: float) ->
 
 
 class Spending:
-    """The same, round after round, at a cost that does not grow with the rounds."""
+    """The same, round after round; neither the rounds so far nor sites that are alike make it slower."""
 
     def __init__(self, delta: float) -> None:
         """Begin with nothing spent; ``delta`` is the run's."""
         self._delta = delta
-        self._compositions: dict[str, Composition] = {}
-        self._counted: dict[str, int] = {}
+        self._histories: dict[str, _History] = {}
 
     def most(self, events: Mapping[str, Sequence[PrivacyEvent]]) -> float:
         """The largest epsilon over the sites, given all their events so far; earlier ones never change."""
+        after: dict[tuple[int, tuple[PrivacyEvent, ...]], _History] = {}
         for site, so_far in events.items():
-            composition = self._compositions.setdefault(site, Composition())
-            for event in so_far[self._counted.get(site, 0) :]:
-                composition.add(event)
-            self._counted[site] = len(so_far)
-        return max((c.epsilon(self._delta) for c in self._compositions.values()), default=0.0)
+            before = self._histories.get(site)
+            added = tuple(so_far[before.length if before else 0 :])
+            key = (id(before), added)  # sites that were alike, and went on alike, still are
+            if key not in after:
+                after[key] = _History.going_on(before, so_far)
+            self._histories[site] = after[key]
+        return max((history.epsilon(self._delta) for history in after.values()), default=0.0)
+
+
+class _History:
+    """Events that some sites had alike; what was composed of them moves on with the first that goes on."""
+
+    def __init__(self, events: Sequence[PrivacyEvent], composition: Composition) -> None:
+        self.length = len(events)
+        self._events = tuple(events)  # the list grows
+        self._composition: Composition | None = composition
+
+    @classmethod
+    def going_on(cls, before: _History | None, events: Sequence[PrivacyEvent]) -> _History:
+        """The history that holds ``events``, which begin with those of ``before``."""
+        if before is None or before._composition is None:
+            return cls(events, Composition(events))
+        if before.length == len(events):
+            return before
+        composition, before._composition = before._composition, None
+        for event in events[before.length :]:
+            composition.add(event)
+        return cls(events, composition)
+
+    def epsilon(self, delta: float) -> float:
+        """Of all its events."""
+        if self._composition is None:
+            self._composition = Composition(self._events)
+        return self._composition.epsilon(delta)
 
 
 def make_result(

@@ -3,7 +3,7 @@
 
 64 records of MedQuAD's lengths cut to 64 tokens (as the run that ships cuts them), 16 of 256 tokens, and 128
 of SST-2, where the response is a word and the end of the turn. The first pass with an empty cache computes
-and keeps; then passes with the full cache and passes without one alternate. Ratios of time, without over with.
+and keeps; then passes with the full cache and passes without one alternate. Ratios: time without over with.
 
 Beside each stands the ratio of the operations that the two need. It is a ceiling: trained blocks cost 4
 operations a weight and token, blocks below them 2, and the head, as large as eight blocks, is computed for

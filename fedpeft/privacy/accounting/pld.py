@@ -36,6 +36,7 @@ _MOST_POINTS = 400_000  # on either side of one step's distribution
 _SHORT = 30_000  # likewise: of those that are kept for each of the most groups there can be
 
 
+@functools.lru_cache(maxsize=256)  # a thousand sites ask the same
 def bound(groups: Groups, delta: float) -> float:
     """An upper bound of epsilon; infinite where it cannot be computed.
 
