@@ -13,7 +13,7 @@ import tomli_w
 from fedpeft.cli import main
 from fedpeft.plan import make_plan
 from fedpeft.privacy.accountant import epsilon_pld
-from fedpeft.privacy.arithmetic import float as float_module
+from fedpeft.privacy.arithmetic import grid as grid_module
 from fedpeft.testing import tiny_config, write_records
 from fedpeft.types import PrivacyEvent
 
@@ -185,8 +185,8 @@ def test_audit_fails_where_the_claim_is_broken(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: a mechanism that draws a thousandth of the noise."""
-    normal = float_module.standard_normal
-    monkeypatch.setattr(float_module, "standard_normal", lambda stream, count: 1e-3 * normal(stream, count))
+    discrete = grid_module.discrete_gaussian
+    monkeypatch.setattr(grid_module, "discrete_gaussian", lambda stream, n: discrete(stream, n) // 1000)
     code, found = call(capsys, "audit", folder / "run.toml", "--canaries", 1000, *AT_TWO)
     assert code == 1
     assert found["ok"] is False
