@@ -36,16 +36,17 @@ _MOST_POINTS = 400_000  # on either side of one step's distribution
 _SHORT = 30_000  # likewise: of those that are kept for each of the most groups there can be
 
 
-@functools.lru_cache(maxsize=256)  # a thousand sites ask the same
 def bound(groups: Groups, delta: float) -> float:
     """An upper bound of epsilon; infinite where it cannot be computed.
 
     That is where losses are too large for an array, or delta drowns in rounding errors (near ``1e-16`` a
     step).
     """
-    if not groups:
-        return 0.0
-    groups = coarse(groups)
+    return _bound(coarse(groups), delta) if groups else 0.0
+
+
+@functools.lru_cache(maxsize=256)  # a thousand sites ask the same
+def _bound(groups: Groups, delta: float) -> float:
     remaining = delta - rounding_error(groups)
     if remaining <= 0 or too_large(groups):
         return math.inf

@@ -20,7 +20,6 @@ from fedpeft.privacy.accounting.groups import Groups, coarse
 Curve = npt.NDArray[np.float64]
 
 
-@functools.lru_cache(maxsize=256)  # a thousand sites ask the same
 def bound(groups: Groups, delta: float) -> float:
     """An upper bound of epsilon."""
     return to_epsilon(curve(coarse(groups)), delta) if groups else 0.0
