@@ -13,6 +13,7 @@ from fedpeft.checkpoint import Checkpoint, load
 from fedpeft.config import RunConfig, load_config, to_toml
 from fedpeft.errors import RunDirectoryError
 from fedpeft.federation import CHECKPOINT_FOLDER
+from fedpeft.layer_choice import chosen
 from fedpeft.plan import Plan
 from fedpeft.types import SEEDED_PREFIX
 
@@ -74,7 +75,7 @@ def open_run(folder: Path) -> tuple[RunConfig, Checkpoint | None]:
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise RunDirectoryError(f"{folder}: has no {CONFIG_FILE}, so it is not a run; name a run's folder")
-    config = load_config(path)
+    config = chosen(load_config(path), folder)
     checkpoints = folder / CHECKPOINT_FOLDER
     checkpoint = load(checkpoints) if checkpoints.is_dir() else None
     if checkpoint and checkpoint.run_id.rpartition("-")[2] != _digest(config):

@@ -20,6 +20,7 @@ import numpy as np
 from fedpeft.errors import RunDirectoryError
 from fedpeft.evaluation import Scores, compare, summarize
 from fedpeft.federation import Outcome
+from fedpeft.layer_choice import read_choice
 from fedpeft.plan import Plan, site_epsilons
 from fedpeft.privacy.accountant import Composition, epsilon
 from fedpeft.settings import EvaluationSettings
@@ -148,6 +149,8 @@ def make_result(
         "metrics": _metrics(config.evaluation, before, after),
         "share_truncated": _share_truncated(workspace),
         "data": workspace.provenance,
+        "selection": _selection(workspace.out),
+        "warm_start": outcome.state.metrics_before.get("warm_start"),
         "seed": config.run.seed,
         "seconds": dict(seconds),
         "peak_rss_mb": peak_rss_mb(),
@@ -258,6 +261,12 @@ def peak_rss_mb() -> float:
     """The most memory this process has had, in MB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+def _selection(out: Path) -> JsonDict | None:
+    """How the blocks were chosen, where a stage chose them; the candidates are in its own file."""
+    found = read_choice(out)
+    return None if found is None else {name: found[name] for name in ("selector", "layers", "why", "seconds")}
 
 
 def _metrics(evaluation: EvaluationSettings, before: Scores | None, after: Scores | None) -> JsonDict:

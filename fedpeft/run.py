@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Protocol
@@ -19,9 +20,11 @@ from fedpeft.aggregation.server_optimizer import make_server_optimizer
 from fedpeft.aggregation.smoothing import Smoother
 from fedpeft.checkpoint import Checkpoint
 from fedpeft.config import RunConfig
+from fedpeft.errors import ConfigError
 from fedpeft.evaluation import Scores, evaluate, summarize
 from fedpeft.federation import CHECKPOINT_FOLDER, Outcome, RoundPlan, run_rounds
 from fedpeft.folder import new_run_id
+from fedpeft.layer_choice import read_choice
 from fedpeft.plan import Plan, make_plan
 from fedpeft.privacy.allocation.allocator import Allocator
 from fedpeft.privacy.allocation.base import find as find_allocation
@@ -40,6 +43,7 @@ from fedpeft.settings import FederationSettings, PrivacySettings
 from fedpeft.shared import content_digest
 from fedpeft.training.learning_rate import learning_rates
 from fedpeft.types import FloatVector, JsonDict, Layout, Schedule, SiteFacts, Transport
+from fedpeft.warm_start import Start, warm_start
 from fedpeft.workspace import Workspace
 
 ADAPTER_FOLDER = "adapter"
@@ -89,14 +93,18 @@ def conduct(
         watch: started before this call, to count what came before.
 
     Raises:
+        ConfigError: the blocks to train were to be chosen, and were not.
         FedpeftError: the run cannot go on; what is complete is in the checkpoint.
     """
+    _check_choice(workspace)
     reporter, watch = reporter or Silence(), watch or Stopwatch()
     since = monotonic()
     if checkpoint is None:
         before = untouched_scores(workspace, reporter)
         metrics = {} if before is None else {"scores": scores_to_json(before), "summary": summarize(before)}
-        checkpoint = Checkpoint.fresh(new_run_id(workspace.config), workspace.adapter.zeros(), metrics)
+        start = _start(workspace, reporter)
+        metrics |= {} if start.facts is None else {"warm_start": start.facts}
+        checkpoint = Checkpoint.fresh(new_run_id(workspace.config), start.vector, metrics)
     else:
         scores = checkpoint.metrics_before.get("scores")
         ids = [record.id for record in workspace.records]
@@ -114,6 +122,25 @@ def conduct(
     result = make_result(workspace, plan, outcome, before, after, _seconds(watch, outcome))
     _write_atomically(workspace.out / RESULT_FILE, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     return result
+
+
+def _check_choice(workspace: Workspace) -> None:
+    """Parties that make the adapter by themselves know nothing of a choice; theirs would be another."""
+    selector = workspace.config.selection.selector
+    if selector is not None and read_choice(workspace.out) is None:
+        raise ConfigError(
+            f'selection.selector = "{selector}": nothing was chosen for this run; run `fedpeft select` and '
+            "give its blocks as adapter.layers, or use `fedpeft simulate`"
+        )
+
+
+def _start(workspace: Workspace, reporter: Reporter) -> Start:
+    """Where the rounds begin, with an evaluation of its own where that is no update of zero."""
+    start = warm_start(workspace)
+    if start.facts is None:
+        return start
+    scores = evaluate_state(workspace, start.vector, "warm start", reporter)
+    return replace(start, facts=start.facts | {"metrics": None if scores is None else summarize(scores)})
 
 
 def _rounds(

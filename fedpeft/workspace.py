@@ -7,7 +7,8 @@ import datetime
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -139,19 +140,40 @@ class Workspace:
         self._tell_what_is_cut()
         self.records = self._choose_records(sources.evaluation)
         self.num_parameters = self.model.num_parameters()
-        self.adapter = Adapter(self.model, config.adapter)
         self.lock = threading.Lock()
         self._progress = progress
         self._sites: dict[int, Site] = {}
+        self._attach()
+
+    def _attach(self) -> None:
+        """Put the adapter of the configuration on, and check that it trains privately."""
+        self.adapter = Adapter(self.model, self.config.adapter)
         self.execution = make_execution(
-            config, self.backbone, self.adapter.layout, self._private_folder, self.shared
+            self.config, self.backbone, self.adapter.layout, self._private_folder, self.shared
         )
         try:
             self.public_start = self._load_start()
-            probe(self.model, self.adapter, config.data.max_length, self.execution)
+            probe(self.model, self.adapter, self.config.data.max_length, self.execution)
         except BaseException:
             self.adapter.detach()
             raise
+
+    @contextmanager
+    def without_adapter(self) -> Iterator[Callable[[RunConfig], None]]:
+        """Within the context the backbone has no adapter; afterwards it has that of the configuration.
+
+        What is yielded takes another configuration, that of the same run with other blocks to train.
+        """
+        self.adapter.detach()
+        self.execution = PLAIN
+
+        def change(config: RunConfig) -> None:
+            self.config = config
+
+        try:
+            yield change
+        finally:
+            self._attach()
 
     def __enter__(self) -> Self:
         return self

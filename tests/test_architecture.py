@@ -26,11 +26,12 @@ ROOT = Path(__file__).resolve().parents[1]
 LONGEST_FILE = 300
 
 ORDER = (
-    "types", "errors", "cache", "shared", "settings",
+    "types", "errors", "cache", "shared", "settings", "stage_settings",
     "data", "backbone", "adapters", "privacy", "training", "evaluation", "site",
-    "aggregation", "checkpoint", "federation", "synthesis",
-    "config", "dimensions", "plan", "cost", "search", "proposal", "folder", "speed", "timing",
-    "workspace", "result", "run", "adapter_evaluation", "audit", "doctor",
+    "aggregation", "checkpoint", "federation", "synthesis", "selection",
+    "config", "dimensions", "plan", "cost", "search", "proposal", "layer_choice", "forecast", "tuning",
+    "folder", "speed", "timing",
+    "workspace", "warm_start", "result", "run", "adapter_evaluation", "audit", "doctor",
     "flower", "baselines", "testing", "cli",
 )  # fmt: skip
 """The parts of the package; each may import those before it."""

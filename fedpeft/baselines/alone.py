@@ -80,6 +80,7 @@ def alone(config: RunConfig, name: str) -> RunConfig:
     return config.model_copy(
         update={
             "sites": (site,),
+            "selection": config.selection.model_copy(update={"selector": None}),  # it was made for the run
             "privacy": config.privacy.model_copy(update={"delta": config.delta}),
             "federation": config.federation.model_copy(update={"min_sites": None}),
         }

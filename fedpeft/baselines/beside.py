@@ -16,6 +16,7 @@ from fedpeft.config import RunConfig
 from fedpeft.errors import ConfigError, FedpeftError, UserError
 from fedpeft.evaluation import Scores, compare, summarize
 from fedpeft.federation import CHECKPOINT_FOLDER
+from fedpeft.layer_choice import chosen
 from fedpeft.result import load_scores
 from fedpeft.run import UNTOUCHED, evaluate_state, untouched_facts
 from fedpeft.shared import Shared
@@ -82,6 +83,7 @@ def run_baselines(
         UserError: the run's scores are not there, or the data are not those of the run.
     """
     check_baselines(config)
+    config = chosen(config, out)
     shared, path = shared or Shared(), out / BASELINES_FILE
     sources = sources or read_sources(config, shared)
     with Workspace(config, out, None, sources, shared) as workspace:
@@ -160,6 +162,9 @@ class _Relay:
         self.rounds(number, rounds)
 
     def site_step(self, site: str, step: StepProgress) -> None:
+        """Say nothing."""
+
+    def stage(self, label: str, done: int, total: int) -> None:
         """Say nothing."""
 
     def rounds(self, done: int, total: int) -> None:

@@ -24,6 +24,7 @@ from fedpeft.cli.frame import Switches
 
 COMMANDS: Final = (
     "plan",
+    "select",
     "simulate",
     "resume",
     "evaluate",

@@ -41,6 +41,10 @@ class TerminalProgress:
         """Records evaluated."""
         self._draw(f"evaluate {label}", done, total)
 
+    def stage(self, label: str, done: int, total: int) -> None:
+        """Parts of a stage before the rounds."""
+        self._draw(label, done, total)
+
     def site_step(self, site: str, step: StepProgress) -> None:
         """A micro-batch of a site is done."""
         if self._site != (site, step.step) or step.tokens_done <= self._last:
@@ -132,13 +136,13 @@ def baselines_table(beside: JsonDict) -> Group:
     table.add_column("trained on the same settings")
     for name in names:
         table.add_column(f"{name.replace('_', ' ')}\nthe run's difference", justify="right")
-    table.add_row("the run", *(_figure(name, beside["run"][name]) for name in names))
+    table.add_row("the run", *(figure_text(name, beside["run"][name]) for name in names))
     for label, entry in beside["baselines"].items():
         if "failed" in entry:
             table.add_row(f"{label}: {entry['failed']}")
             continue
         figures = (
-            f"{_figure(name, entry['metrics'][name])}\n{_figure(name, entry['run_minus_baseline'][name])}"
+            "\n".join(figure_text(name, entry[which][name]) for which in ("metrics", "run_minus_baseline"))
             for name in names
         )
         table.add_row(label, *figures)
@@ -159,11 +163,13 @@ def figures_table(metrics: JsonDict, title: str) -> Group:
         table.add_column(name, justify="left" if name == "metric" else "right")
     for name, before in metrics["before"].items():
         figures = (before, metrics["after"][name], metrics["difference"][name])
-        table.add_row(name.replace("_", " "), *(_figure(name, f) for f in figures))
+        table.add_row(name.replace("_", " "), *(figure_text(name, f) for f in figures))
     return Group(table, f"{metrics['records']} records, {metrics['privacy']}")
 
 
-def _figure(name: str, figure: JsonDict) -> str:
+def figure_text(name: str, figure: JsonDict) -> str:
+    """A figure with its interval."""
+
     def show(number: float | None) -> str:
         if number is None:
             return "-"

@@ -33,6 +33,9 @@ def _missing(config: RunConfig) -> Iterator[str]:
     start = config.privacy.allocation_start
     if start is not None and not start.is_file():
         yield f"privacy.allocation_start = {start}: no such file; mend the path"
+    data = config.selection.data
+    if data is not None and not data.exists():
+        yield _no_file("selection.data", data)
     for key, table in tables_of(config).items():
         for path in table.files:
             if not path.is_file():

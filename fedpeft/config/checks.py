@@ -24,7 +24,7 @@ def _known_options(config: RunConfig) -> Iterator[Problem]:
     for key in OPTION_KEYS:
         section, name = key.split(".")
         value, known = getattr(getattr(config, section), name), option_names(key)
-        if value not in known:
+        if value is not None and value not in known:
             allowed = " or ".join(shown(option) for option in known)
             mend = closest(value, known) or "change it"
             yield Problem((key,), f"{key} = {shown(value)}: must be {allowed}; {mend}")
@@ -103,6 +103,24 @@ def _something_to_evaluate(config: RunConfig) -> Iterator[Problem]:
         yield Problem(keys, f"data.held_out = {config.data.held_out}: {rule}; {mend}")
 
 
+def _selection(config: RunConfig) -> Iterator[Problem]:
+    selector, layers = config.selection.selector, config.adapter.layers
+    if selector is not None and layers != "all":
+        rule = f"names blocks, and so does selection.selector = {shown(selector)}; leave one of the two out"
+        line = f"adapter.layers = {shown(list(layers))}: {rule}"
+        yield Problem(("adapter.layers", "selection.selector"), line)
+    start = config.privacy.allocation_start
+    if selector is not None and start is not None:
+        rule = f"is of all segments, of which selection.selector = {shown(selector)} leaves some; remove one"
+        keys = ("privacy.allocation_start", "selection.selector")
+        yield Problem(keys, f"privacy.allocation_start = {shown(str(start))}: {rule}")
+    steps = config.selection.warm_start
+    if steps and config.selection.data is None:
+        rule = "trains on the rows of selection.data, which is missing; give it, or leave this out"
+        keys = ("selection.warm_start", "selection.data")
+        yield Problem(keys, f"selection.warm_start = {steps}: {rule}")
+
+
 _CHECKS: Final[tuple[Callable[[RunConfig], Iterator[Problem]], ...]] = (
     _known_options,
     _something_to_evaluate,
@@ -113,6 +131,7 @@ _CHECKS: Final[tuple[Callable[[RunConfig], Iterator[Problem]], ...]] = (
     _allocation_start,
     _task_weights,
     _min_sites,
+    _selection,
     *SOURCE_CHECKS,
     *TEXT_CHECKS,
 )

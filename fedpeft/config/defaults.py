@@ -14,8 +14,23 @@ DEMONSTRATION_PACKAGES: Final = ("stdlib", "torch", "transformers", "scipy", "pa
 DEMONSTRATION_UNITS: Final = 1000
 """Declared units of a site of source `docstrings`; each package above has more objects than that."""
 
+_PRESETS: Final[dict[str, dict[str, dict[str, Any]]]] = {
+    "dp-selft": {"selection": {"selector": "selft"}},
+}
+"""By method and section: keys that are filled in where they are not given."""
+
 _DEFAULT_SOURCE: Final = DataSettings().source
 _DEFAULT_BACKBONE: Final = ModelSettings().backbone
+
+
+def fill_method(raw: dict[str, Any]) -> None:
+    """Fill in what the preset of ``method`` says, where nothing else does."""
+    method = raw.get("method")
+    for section, keys in _PRESETS.get(method, {}).items() if isinstance(method, str) else ():
+        table = raw.setdefault(section, {})
+        if isinstance(table, dict):
+            for key, value in keys.items():
+                table.setdefault(key, value)
 
 
 def fill_sites(raw: dict[str, Any]) -> None:
@@ -68,6 +83,9 @@ def resolve_paths(raw: dict[str, Any], folder: Path, default_root: str | None) -
     for table in (raw.get("evaluation"), partition, *(sites if isinstance(sites, list) else ())):
         if isinstance(table, dict):
             _resolve_table(table, root)
+    selection = raw.get("selection")
+    if isinstance(selection, dict) and isinstance(selection.get("data"), str):
+        selection["data"] = str(_resolved(selection["data"], root))
     _resolve_backbone(raw.get("model"), folder)
     privacy = raw.get("privacy")
     if isinstance(privacy, dict) and isinstance(privacy.get("allocation_start"), str):

@@ -19,6 +19,7 @@ _FOLDERS: Final = {
     "privacy.schedule": ("privacy/schedules", "Rule"),
     "privacy.arithmetic": ("privacy/arithmetic", "Kind"),
     "federation.aggregation": ("aggregation", "Rule"),
+    "selection.selector": ("selection", "Rule"),
 }
 
 OPTION_KEYS: Final = tuple(_FOLDERS)

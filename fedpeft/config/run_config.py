@@ -22,6 +22,7 @@ from fedpeft.settings import (
     SiteSettings,
     TrainingSettings,
 )
+from fedpeft.stage_settings import SelectionSettings
 from fedpeft.types import TaskWeights
 
 
@@ -36,8 +37,9 @@ class RunConfig(Section):
             turn these into a ``ConfigError`` too.
     """
 
-    method: Literal["fedpeft"] = "fedpeft"
-    """Preset that fills the sections below; any key can still be set."""
+    method: Literal["fedpeft", "dp-selft"] = "fedpeft"
+    """Preset that fills the sections below; any key can still be set. `dp-selft`: the blocks to train are
+    chosen on public or synthetic rows (`selection.selector = "selft"`)."""
     model: ModelSettings = ModelSettings()
     adapter: AdapterSettings = AdapterSettings()
     data: DataSettings = DataSettings()
@@ -46,6 +48,7 @@ class RunConfig(Section):
     privacy: PrivacySettings = PrivacySettings()
     training: TrainingSettings = TrainingSettings()
     federation: FederationSettings = FederationSettings()
+    selection: SelectionSettings = SelectionSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     run: RunSettings = RunSettings()
 

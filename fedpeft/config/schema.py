@@ -35,7 +35,8 @@ def json_schema() -> JsonDict:
     schema = RunConfig.model_json_schema()
     for key in OPTION_KEYS:
         properties, name = _table(schema, key.split(".")[:-1]), key.split(".")[-1]
-        properties[name]["enum"] = list(option_names(key))
+        node = properties[name]
+        node.get("anyOf", [node])[0]["enum"] = list(option_names(key))  # beside null where it may be left out
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 

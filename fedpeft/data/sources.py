@@ -139,19 +139,27 @@ def read_sites(
     return SourceRecords(parts, {"source": data.source, "partition": partition})
 
 
-def load_records(path: Path, data: DataSettings) -> list[Record]:
-    """Read a public evaluation file: the columns of ``data``, no unit; its ending tells its format.
+def load_records(
+    path: Path, data: DataSettings, *, key: str = "evaluation.path", unit: str = RECORD_UNIT
+) -> list[Record]:
+    """Read a public file with the columns of ``data``; its ending tells its format.
+
+    Args:
+        path: of the file.
+        data: names the columns.
+        key: of the configuration that names the file.
+        unit: column that rows of one origin share; default: each is by itself.
 
     Raises:
         DataError: the file is absent, wrong or empty.
     """
-    if problem := check_file(path, "evaluation.path"):
+    if problem := check_file(path, key):
         raise DataError(problem)
     rows = _FORMATS.get(path.suffix.lower().removeprefix("."), jsonl_rows)
     whole = data.model_copy(update={"partition": type(data.partition)()})
-    records = read_records([(str(path), rows(path))], whole, unit=RECORD_UNIT, missing_unit="record")
+    records = read_records([(str(path), rows(path))], whole, unit=unit, missing_unit="record")
     if not records:
-        raise DataError(f"evaluation.path: {path} holds no records; name a file that does")
+        raise DataError(f"{key}: {path} holds no records; name a file that does")
     return records
 
 

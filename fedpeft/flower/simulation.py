@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from time import monotonic
 from typing import Protocol
 
 from flwr.app import Context
@@ -16,6 +17,15 @@ from fedpeft.flower.client import SitePort, build_client_app
 from fedpeft.flower.grid import InProcessGrid, server_context
 from fedpeft.flower.server import build_server_app
 from fedpeft.folder import check_folder, open_run, prepare_folder
+from fedpeft.layer_choice import (
+    SplitRows,
+    choose_layers,
+    needed_rows,
+    read_choice,
+    read_split,
+    with_layers,
+    write_choice,
+)
 from fedpeft.plan import Plan
 from fedpeft.result import RESULT_FILE, Stopwatch
 from fedpeft.run import Reporter, conduct, plan_of
@@ -30,6 +40,9 @@ class Observer(Reporter, Protocol):
 
     def site_step(self, site: str, step: StepProgress) -> None:
         """A micro-batch of a site is done."""
+
+    def stage(self, label: str, done: int, total: int) -> None:
+        """``done`` of ``total`` parts of a stage before the rounds are done."""
 
 
 def simulate(
@@ -58,15 +71,16 @@ def simulate(
         FedpeftError: the run cannot go on; what is complete is in its checkpoint.
     """
     watch = Stopwatch()
-    plan, _, sources = together(
+    plan, _, rows, sources = together(
         lambda: plan_of(config),
         lambda: check_folder(out),
+        lambda: _rows_to_choose_by(config),
         lambda: sources or read_sources(config, shared),
     )
     with Workspace(config, out, observer.site_step if observer else None, sources, shared) as workspace:
         watch.lap("load", watch.started)
         prepare_folder(config, plan, out)
-        return _run(workspace, plan, None, observer, watch)
+        return _run(workspace, _choose(workspace, plan, rows, observer, watch), None, observer, watch)
 
 
 def resume(out: Path, observer: Observer | None = None, *, sources: Sources | None = None) -> JsonDict:
@@ -87,8 +101,10 @@ def resume(out: Path, observer: Observer | None = None, *, sources: Sources | No
         rounds = config.federation.rounds
         raise RunDirectoryError(f"{out}: all {rounds} rounds are complete; its result is in {RESULT_FILE}")
     plan = plan_of(config)
+    rows = None if read_choice(out) else _rows_to_choose_by(config)
     with Workspace(config, out, observer.site_step if observer else None, sources) as workspace:
         watch.lap("load", watch.started)
+        plan = _choose(workspace, plan, rows, observer, watch)
         return _run(workspace, plan, checkpoint, observer, watch)
 
 
@@ -104,6 +120,32 @@ def finished(out: Path) -> JsonDict | None:
     path = out / RESULT_FILE
     result: JsonDict | None = json.loads(path.read_text("utf-8")) if path.is_file() else None
     return result
+
+
+def _rows_to_choose_by(config: RunConfig) -> SplitRows | None:
+    """What can be wrong with public rows is told before anything is made, whatever they are for."""
+    if config.selection.selector is not None:
+        rows = needed_rows(config)
+        if rows is not None:
+            return rows
+    return read_split(config) if config.selection.warm_start else None
+
+
+def _choose(
+    workspace: Workspace, plan: Plan, rows: SplitRows | None, observer: Observer | None, watch: Stopwatch
+) -> Plan:
+    """The stage that chooses the blocks to train, where there is one that is not done; the plan after it."""
+    config, out = workspace.config, workspace.out
+    if config.selection.selector is None or read_choice(out) is not None:
+        return plan
+    since = monotonic()
+    with workspace.without_adapter() as change:
+        hears = observer.stage if observer else None
+        found = choose_layers(config, plan, rows, hears, workspace.backbone)
+        write_choice(out, found)
+        change(with_layers(config, found))
+    watch.lap("select", since)
+    return plan_of(workspace.config)
 
 
 def _run(

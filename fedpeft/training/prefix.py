@@ -29,23 +29,33 @@ class PrefixCache:
     stale.
     """
 
-    def __init__(self, model: nn.Module, block: int, store: StateStore) -> None:
+    def __init__(
+        self, model: nn.Module, block: int, store: StateStore, below: PrefixCache | None = None
+    ) -> None:
         """Prepare; computes nothing.
 
         Args:
             model: the frozen backbone, an adapter attached or not.
             block: index of the lowest trained block, at least 1.
             store: where states are kept; what does not fit is computed each time.
+            below: of a lower block, from whose states those of this one are computed; default: from tokens.
 
         Raises:
-            ValueError: block 0, below which there is nothing to keep.
+            ValueError: block 0, below which there is nothing to keep, or a cache below that is not below.
         """
         if block < 1:
             raise ValueError(f"block: {block}, must be at least 1: nothing lies below block 0")
-        self.block = block
+        if below is not None and below.block >= block:
+            raise ValueError(f"below: a cache of block {below.block}, must be of a block below {block}")
+        self.block: int = block
         self._model = model
         self._store = store
+        self._below = below
         self._gives_tuple = False
+
+    def forget_below(self) -> None:
+        """Compute what is still missing from tokens, and let the states below go."""
+        self._below = None
 
     @property
     def num_kept(self) -> int:
@@ -76,7 +86,7 @@ class PrefixCache:
         keys = [_key(example) for example in examples]
         kept = [self._store.get(key) for key in keys]
         missing = [i for i, state in enumerate(kept) if state is None]
-        fresh = self._compute(input_ids[missing]) if missing else None
+        fresh = self._compute([examples[i] for i in missing], input_ids[missing]) if missing else None
         if fresh is not None:
             for row, i in enumerate(missing):
                 self._store.put(keys[i], fresh[row, : examples[i].ids.size])
@@ -95,16 +105,18 @@ class PrefixCache:
         return states
 
     @torch.no_grad()
-    def _compute(self, input_ids: Tensor) -> Tensor:
+    def _compute(self, examples: Sequence[Example], input_ids: Tensor) -> Tensor:
         _, blocks = find_blocks(self._model)
-        first = blocks[0].register_forward_hook(self._see_kind)
+        # The block just below is one that runs, whatever passes on the states of those further down.
+        last = blocks[self.block - 1].register_forward_hook(self._see_kind)
         entrance = blocks[self.block].register_forward_pre_hook(_stop, with_kwargs=True)
         try:
-            self._model(input_ids=input_ids, use_cache=False)
+            with feeding(self._below, examples, input_ids):
+                self._model(input_ids=input_ids, use_cache=False)
         except _EntranceReached as reached:
             return reached.states
         finally:
-            first.remove()
+            last.remove()
             entrance.remove()
         raise RuntimeError(f"block {self.block} was never entered")
 

@@ -53,6 +53,9 @@ class _Killer(Silence):
     def round_done(self, number: int, rounds: int, record: object, epsilon_spent: float) -> None:
         raise _KilledError
 
+    def stage(self, label: str, done: int, total: int) -> None:
+        pass
+
     def site_step(self, site: str, step: object) -> None:
         """Say nothing."""
 

@@ -33,7 +33,7 @@ IN_PROCESS = (
     "private_step",
     "profile",
 )
-IN_PROCESS += ("records_per_second", "rounding", "utilization")
+IN_PROCESS += ("records_per_second", "rounding", "selection", "utilization")
 WITH_PROCESSES = ("step_memory", "two_runs")
 
 

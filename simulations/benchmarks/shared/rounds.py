@@ -29,6 +29,9 @@ class _Clock(Silence):
         """Note it."""
         self.ends.append(time.perf_counter())
 
+    def stage(self, *_: object) -> None:
+        """Say nothing."""
+
     def site_step(self, *_: object) -> None:
         """Not of interest."""
 

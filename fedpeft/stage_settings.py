@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The keys of the stages before training, like those of ``fedpeft.settings``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fedpeft.settings import Count, FilePath, Section, Text
+
+
+class SelectionSettings(Section):
+    """Which blocks are trained, chosen before the first round from public or synthetic rows, at no cost."""
+
+    selector: Text | None = None
+    """Default: `adapter.layers` says which. `all`. `last-k`, `random-k`: that many. `selft`: sets of blocks
+    are trained for a while on public or synthetic rows under the noise of the run, and ranked (DP-SelFT)."""
+    size: Literal["auto"] | Count = "auto"
+    """Number of blocks. `auto`: a quarter of them; with `selft`, whatever is best."""
+    data: FilePath | None = None
+    """Public rows with the columns of [data], .csv, .parquet or else jsonl; or a folder of synthetic data and
+    its certificate."""
+    lineage: Text | None = None
+    """Column of a public file whose equal values mark rows of one origin, which are never parted into rows to
+    train and rows to score; default: rows of like text are one."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Public; of everything that is drawn here."""
+    candidates: Annotated[int, Field(ge=4, le=4096)] = 64
+    """Of `selft`: sets to try, of which a quarter goes on to twice the steps, and again."""
+    steps: Annotated[int, Field(ge=1, le=1000)] = 16
+    """Of `selft`: most private steps of a trial, never more than the run's own."""
+    batch: Annotated[int, Field(ge=1, le=4096)] = 8
+    """Rows of a trial's step; its noise is that of the run's batch all the same."""
+    seeds: Annotated[int, Field(ge=2, le=100)] = 3
+    """Of `selft`: repetitions of each of the last trials, which tell chance from merit."""
+    perturbations: Annotated[int, Field(ge=1, le=64)] = 4
+    """Of `selft`: how many adapters moved by noise are tried at each step and for each score, of which the
+    worst counts."""
+    warm_start: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """Steps without noise on all rows of `data` before the first round, reported apart; 0 begins at the
+    backbone as it is."""
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """Share of the rows to score on, whole lineages."""

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A start on public rows: better than the untouched backbone there, reported apart, free of charge."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedpeft.checkpoint import load
+from fedpeft.config import RunConfig, load_config
+from fedpeft.errors import ConfigError
+from fedpeft.federation import CHECKPOINT_FOLDER
+from fedpeft.flower.simulation import simulate
+from fedpeft.testing import tiny_config
+from fedpeft.warm_start import warm_start
+from fedpeft.workspace import Workspace
+from tests.test_layer_choice import write_public
+
+WARM = ("selection.warm_start=6", 'selection.data="public.jsonl"', 'evaluation.path="public.jsonl"')
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    tiny_config(tmp_path, num_records=12)
+    write_public(tmp_path / "public.jsonl")
+    return tmp_path
+
+
+def config_of(folder: Path, *overrides: str) -> RunConfig:
+    return load_config(folder / "run.toml", overrides)
+
+
+def test_without_steps_the_start_is_zero(folder: Path) -> None:
+    with Workspace(config_of(folder), folder / "run") as workspace:
+        start = warm_start(workspace)
+    assert start.facts is None
+    assert not start.vector.any()
+
+
+def test_it_repeats_and_reads_no_site(folder: Path) -> None:
+    heard = []
+    vectors = []
+    for _ in range(2):
+        with Workspace(config_of(folder, *WARM), folder / "run") as workspace:
+            workspace.data.clear()
+            start = warm_start(workspace, lambda *done: heard.append(done))
+        vectors.append(start.vector)
+    assert np.array_equal(*vectors)
+    assert vectors[0].any()
+    assert [done for _, done, _ in heard[:6]] == [1, 2, 3, 4, 5, 6]
+    assert start.facts is not None
+    assert start.facts["steps"] == 6
+    assert start.facts["data"]["rows"] == 16
+
+
+def test_a_run_begins_there_and_reports_it_apart(folder: Path) -> None:
+    result = simulate(
+        config_of(folder, *WARM, "training.learning_rate=1e-6", "selection.batch=16"), folder / "run"
+    )
+    tuned = simulate(config_of(folder, *WARM), folder / "warm")
+    plain = simulate(config_of(folder, WARM[2]), folder / "plain")
+    assert plain["warm_start"] is None
+    assert result["warm_start"]["steps"] == 6
+    assert (
+        tuned["warm_start"]["metrics"]["perplexity"]["value"]
+        < tuned["metrics"]["before"]["perplexity"]["value"]
+    )
+    assert tuned["metrics"]["before"] == plain["metrics"]["before"]
+    assert tuned["epsilon_spent"] == plain["epsilon_spent"]
+    assert events(folder / "warm") == events(folder / "plain")
+
+
+def events(run: Path) -> list[list[tuple[str, ...]]]:
+    """What each site was charged for."""
+    found = []
+    for path in sorted((run / "ledger").glob("*.sqlite")):
+        with sqlite3.connect(path) as database:
+            found.append(database.execute("select event from events").fetchall())
+    return found
+
+
+def test_rounds_begin_at_the_warm_vector(folder: Path) -> None:
+    class Interrupting:
+        def stage(self, label: str, done: int, total: int) -> None: ...
+        def evaluating(self, label: str, done: int, total: int) -> None: ...
+        def site_step(self, site: str, step: object) -> None:
+            raise KeyboardInterrupt
+
+        def round_done(self, *_: object) -> None: ...
+
+    simulate(config_of(folder, *WARM), folder / "run", Interrupting())
+    with Workspace(config_of(folder, *WARM), folder / "other") as workspace:
+        expected = warm_start(workspace).vector
+    kept = load(folder / "run" / CHECKPOINT_FOLDER)
+    assert kept.rounds_completed == 0
+    assert np.array_equal(kept.adapter, expected)
+
+
+def test_it_needs_rows(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"selection.warm_start = 3: trains on the rows of selection.data"):
+        config_of(folder, "selection.warm_start=3")
+    with pytest.raises(ConfigError, match=r"absent.jsonl"):
+        load_config(
+            folder / "run.toml",
+            ["selection.warm_start=3", 'selection.data="absent.jsonl"'],
+            files_must_exist=True,
+        )
