@@ -174,8 +174,8 @@ def _unpack(body: bytes) -> Checkpoint:
 
 
 def _schedule(fields: JsonDict) -> Schedule:
-    parts = tuple((multiplier, steps) for multiplier, steps in fields["parts"])
-    return Schedule(**fields | {"parts": parts})
+    pairs = {name: tuple(map(tuple, fields[name])) for name in ("parts", "votes")}
+    return Schedule(**fields | pairs)
 
 
 def _under(prefix: str, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:

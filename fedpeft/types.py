@@ -130,6 +130,7 @@ class Schedule:
             steps that the plan does not need, at the smallest multiplier: they can pay for any other.
         sampling_rate: of every step.
         stage: what the steps are for; the policy lists those it allows.
+        votes: ``(stage, noise_multiplier, releases)`` of releases about every unit, beside the steps.
     """
 
     run_id: str
@@ -137,6 +138,7 @@ class Schedule:
     sampling_rate: float
     unit: str
     stage: str = "training"
+    votes: tuple[tuple[str, float, int], ...] = ()
 
     @classmethod
     def constant(
@@ -146,8 +148,13 @@ class Schedule:
         return cls(run_id, ((noise_multiplier, steps),), sampling_rate, unit)
 
     @property
+    def stages(self) -> tuple[str, ...]:
+        """All that it is for, in the order in which they come."""
+        return tuple(dict.fromkeys([*(stage for stage, _, _ in self.votes), self.stage]))
+
+    @property
     def steps(self) -> int:
-        """Private steps over all rounds, a reserve for crashes included."""
+        """Private steps over all rounds, a reserve for crashes included; votes are none."""
         return sum(steps for _, steps in self.parts)
 
     def noise_multiplier_at(self, step: int) -> float:
@@ -199,6 +206,7 @@ class TrainRequest:
     task_weights: TaskWeights = ()
 
     stage: ClassVar[str] = "training"
+    kind: ClassVar[str] = "poisson-gaussian"
 
     def digest(self) -> str:
         """Hash of the whole content but the echoed head, which differs between honest repetitions."""

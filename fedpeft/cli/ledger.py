@@ -102,8 +102,9 @@ def _lines(report: VerifyReport) -> Iterable[str]:
             yield f"  run {run.run_id[:12]}: SEEDED, so its noise is predictable and there is no guarantee"
         yield (
             f"  run {run.run_id[:12]}: {run.steps_spent} of {run.steps_committed} steps at multiplier "
-            f"{_noise(run.parts)}, rate {run.sampling_rate:g}; epsilon spent {run.epsilon_spent:.4f} of "
-            f"{run.epsilon_committed:.4f}; {run.second_accountant} of opacus says {run.second_opinion:.4f}"
+            f"{_noise(run.parts)}, rate {run.sampling_rate:g}{_votes(run.votes)}; epsilon spent "
+            f"{run.epsilon_spent:.4f} of {run.epsilon_committed:.4f}; {run.second_accountant} of opacus says "
+            f"{run.second_opinion:.4f}"
         )
     if report.left is not None:
         yield f"  left for the next run: epsilon {report.left.epsilon:.4f} at delta {report.left.delta:.3g}"
@@ -113,6 +114,10 @@ def _lines(report: VerifyReport) -> Iterable[str]:
             f"{report.filter.order}: {report.filter.spent:.4f} of {report.filter.budget:.4f} (epsilon "
             f"{report.filter.epsilon_committed:g}); opacus says {report.filter.second_opinion:.4f}"
         )
+
+
+def _votes(votes: Sequence[tuple[float, int]]) -> str:
+    return f", votes: {sum(number for _, number in votes)} at multiplier {_noise(votes)}" if votes else ""
 
 
 def _noise(parts: Sequence[tuple[float, int]]) -> str:

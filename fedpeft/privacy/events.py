@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import Any, NoReturn
 
 from fedpeft.errors import EventError
-from fedpeft.types import PrivacyEvent
+from fedpeft.types import PrivacyEvent, Schedule
 
 POISSON_GAUSSIAN = "poisson-gaussian"
 GAUSSIAN = "gaussian"
@@ -64,6 +64,17 @@ def check_event(event: PrivacyEvent) -> None:
         raise EventError(f"steps = {event.steps!r:.60}: must be an integer")
     if not 1 <= event.steps <= MAX_STEPS:
         raise EventError(f"steps = {event.steps:.6g}: must lie in [1, {MAX_STEPS}]")
+
+
+def events_of(schedule: Schedule) -> list[PrivacyEvent]:
+    """Everything that a schedule asks for, votes first; not checked."""
+    unit = schedule.unit
+    votes = [
+        PrivacyEvent(GAUSSIAN, multiplier, 1.0, number, unit) for _, multiplier, number in schedule.votes
+    ]
+    rate = schedule.sampling_rate
+    steps = [PrivacyEvent(POISSON_GAUSSIAN, multiplier, rate, n, unit) for multiplier, n in schedule.parts]
+    return [*votes, *steps]
 
 
 def event_to_json(event: PrivacyEvent) -> str:

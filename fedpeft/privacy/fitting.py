@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from fedpeft.privacy.accountant import epsilon
 from fedpeft.privacy.calibration import TICKS, smallest_multiplier
-from fedpeft.privacy.events import MAX_NOISE_MULTIPLIER, POISSON_GAUSSIAN
-from fedpeft.types import PrivacyEvent, Schedule
+from fedpeft.privacy.events import MAX_NOISE_MULTIPLIER, events_of
+from fedpeft.types import Schedule
 
 
 def fitted(schedule: Schedule, epsilon_left: float, delta_left: float) -> Schedule:
@@ -34,12 +34,16 @@ def fitted(schedule: Schedule, epsilon_left: float, delta_left: float) -> Schedu
 
 def _scaled(schedule: Schedule, factor: float) -> Schedule:
     """Multipliers times the factor, to four decimals, upwards."""
-    scaled = ((math.ceil(m * factor * TICKS - 1e-6) / TICKS, steps) for m, steps in schedule.parts)
-    return replace(schedule, parts=tuple((min(m, MAX_NOISE_MULTIPLIER), steps) for m, steps in scaled))
+
+    def scaled(multiplier: float) -> float:
+        return min(math.ceil(multiplier * factor * TICKS - 1e-6) / TICKS, MAX_NOISE_MULTIPLIER)
+
+    return replace(
+        schedule,
+        parts=tuple((scaled(multiplier), steps) for multiplier, steps in schedule.parts),
+        votes=tuple((stage, scaled(multiplier), number) for stage, multiplier, number in schedule.votes),
+    )
 
 
 def _cost(schedule: Schedule, delta: float) -> float:
-    rate, unit = schedule.sampling_rate, schedule.unit
-    return epsilon(
-        [PrivacyEvent(POISSON_GAUSSIAN, m, rate, steps, unit) for m, steps in schedule.parts], delta
-    )
+    return epsilon(events_of(schedule), delta)

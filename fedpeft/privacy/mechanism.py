@@ -93,6 +93,43 @@ def release_count(
     return Released(count, PrivacyEvent("poisson-gaussian", total.noise_multiplier, 1.0, 1, unit))
 
 
+def release_histogram(
+    votes: npt.NDArray[np.float64],
+    *,
+    noise_multiplier: float,
+    unit: str,
+    arithmetic: str,
+    stream: KeyedStream,
+) -> Released[npt.NDArray[np.float64]]:
+    """``(num_bins,)`` the sum of one vote of each unit, with noise on every bin.
+
+    A vote is shortened to L2 norm 1 where it is longer, so adding or removing a unit moves the sum by at most
+    1 in that norm: a Gaussian release of every unit.
+
+    Args:
+        votes: ``(n, num_bins)``, one row a unit; one with a number that is not finite counts as none at all.
+        noise_multiplier: standard deviation of the noise.
+        unit: name of the privacy unit, for the event.
+        arithmetic: a file of ``privacy/arithmetic``.
+        stream: of the noise.
+
+    Raises:
+        MechanismError: no table of at least one bin, or a multiplier that is not finite and positive.
+    """
+    if not (math.isfinite(noise_multiplier) and noise_multiplier > 0):
+        raise MechanismError(f"noise_multiplier: {noise_multiplier!r} must be finite and positive")
+    if votes.ndim != 2 or votes.shape[1] < 1:
+        raise MechanismError(f"votes: shape {votes.shape} is not (units, bins)")
+    rows = torch.from_numpy(np.ascontiguousarray(votes, dtype=np.float64))
+    factors = clip_factors([rows], [1.0], "flat")
+    rows = rows.masked_fill((factors == 0)[:, None], 0.0)  # zero times NaN is NaN: mask before the sum
+    num_bins = votes.shape[1]
+    total = find_arithmetic(arithmetic, num_bins, noise_multiplier)
+    total.add(slice(0, num_bins), factors, rows)
+    noised = total.noised(stream)
+    return Released(noised, PrivacyEvent("gaussian", total.noise_multiplier, 1.0, 1, unit))
+
+
 class PoissonGaussianSum:
     """One release of the noised sum of clipped unit gradients.
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from fedpeft.privacy.histogram import VoteRequest
 from fedpeft.types import PROTOCOL_VERSION, FloatVector, PrivacyEvent, TrainRequest
 
 
@@ -31,6 +32,7 @@ class EvaluateRequest:
     protocol: int = PROTOCOL_VERSION
 
     stage: ClassVar[str] = "evaluation"
+    kind: ClassVar[str] = "poisson-gaussian"
     sampling_rate: ClassVar[float] = 1.0
     local_steps: ClassVar[int] = 1
 
@@ -60,5 +62,5 @@ class PrivateMetric:
     ledger_head: str
 
 
-Payable = TrainRequest | EvaluateRequest
-"""What a ledger can charge for: steps of one multiplier and rate, of a stage, under a run."""
+Payable = TrainRequest | EvaluateRequest | VoteRequest
+"""What a ledger can charge for: steps of one kind, multiplier and rate, of a stage, under a run."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One organization: its data, its policy, its ledger, and the three things that may be asked of it.
+"""One organization: its data, its policy, its ledger, and the few things that may be asked of it.
 
 Everything a request can do is checked before a private number is read, and paid for in the ledger before
-one is computed. Nothing but ``SiteFacts``, ``PrivateUpdate`` and refusal codes comes out.
+one is computed. Nothing but ``SiteFacts``, private releases and refusal codes comes out.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from fedpeft.adapters.adapter import Adapter
 from fedpeft.errors import MechanismError, Refusal
 from fedpeft.privacy.clipping import RULES as CLIPPING_RULES
 from fedpeft.privacy.clipping import is_scale
+from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
 from fedpeft.privacy.ledger import Ledger
 from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
 from fedpeft.privacy.policy import Policy
@@ -27,7 +28,8 @@ from fedpeft.privacy.randomness import Randomness
 from fedpeft.privacy.tasks import UnitWeights, are_weights
 from fedpeft.site.evaluation import HeldOut, check_evaluation, release_metric
 from fedpeft.site.fields import check_protocol, refuse_malformed
-from fedpeft.site.payload import from_bytes, metric_from_bytes, to_bytes
+from fedpeft.site.payload import from_bytes, histogram_from_bytes, metric_from_bytes, to_bytes
+from fedpeft.site.voting import Texts, check_vote, release_vote
 from fedpeft.training.execution import Execution
 from fedpeft.training.local import LocalPlan, Progress, Units, local_update
 from fedpeft.types import (
@@ -67,6 +69,7 @@ class Site:
         arithmetic: str = "grid",
         held_out: HeldOut | None = None,
         weights: UnitWeights | None = None,
+        texts: Texts | None = None,
         progress: Progress | None = None,
     ) -> None:
         """Bring together what the organization owns.
@@ -81,6 +84,7 @@ class Site:
             arithmetic: the organization's own choice; a file of ``privacy/arithmetic``.
             held_out: for private evaluations, if the site serves any.
             weights: of the tasks, and what each unit's is; default: all units alike.
+            texts: of the training records, for votes, if the site serves any.
             progress: the site's own terminal.
         """
         self.policy = policy
@@ -92,6 +96,7 @@ class Site:
         self._arithmetic = arithmetic
         self._held_out = held_out
         self._weights = weights or UnitWeights()
+        self._texts = texts
         self._progress = progress
 
     def facts(self) -> SiteFacts:
@@ -156,6 +161,31 @@ class Site:
                     arithmetic=self._arithmetic,
                     randomness=self._new_randomness(request.request_id),
                 )
+        finally:
+            self.ledger.abandon(request.request_id)
+
+    def vote(self, request: VoteRequest) -> PrivateHistogram:
+        """Answer a vote; the same request again gets the same answer again.
+
+        Raises:
+            Refusal: a field is out of range, or the policy or the ledger forbids it.
+        """
+        self._check_stage(request.stage)
+        check_vote(request)
+        if self._texts is None:
+            raise Refusal(RefusalCode.POLICY, "synthesis: this site does not vote")
+        stored = self.ledger.charge(request)
+        if stored is not None:
+            return histogram_from_bytes(stored)
+        try:
+            return release_vote(
+                request,
+                self._texts,
+                ledger=self.ledger,
+                unit=self.policy.unit,
+                arithmetic=self._arithmetic,
+                randomness=self._new_randomness(request.request_id),
+            )
         finally:
             self.ledger.abandon(request.request_id)
 

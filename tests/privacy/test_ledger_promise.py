@@ -152,3 +152,64 @@ class TestStages:
         tools.open(path).commit(tools.schedule())
         later = tools.open(path, tools.policy(stages=()))
         assert refused(lambda: later.charge(tools.request())) is RefusalCode.POLICY
+
+
+def vote(multiplier, steps=1):
+    return PrivacyEvent("gaussian", multiplier, 1.0, steps, "record")
+
+
+class TestVotes:
+    """Votes and steps are paid for from one commitment, each from its own part of it."""
+
+    VOTES = (("synthesis", 5.0, 2), ("selection", 9.0, 1))
+
+    def schedule(self):
+        return Schedule("run", PARTS, 0.5, "record", votes=self.VOTES)
+
+    def test_stages_come_in_order(self):
+        assert self.schedule().stages == ("synthesis", "selection", "training")
+        assert Schedule("run", PARTS, 0.5, "record").stages == ("training",)
+
+    def test_it_is_read_back_as_it_was_written(self):
+        made = Promise.of(self.schedule())
+        assert Promise.from_json(made.to_json()) == made
+        assert made.steps == 8
+
+    def test_neither_kind_pays_for_the_other(self):
+        made = Promise.of(self.schedule())
+        assert made.covers([vote(5.0, 2), vote(9.0), event(4.0, 2), event(8.0, 3)])
+        assert not made.covers([vote(5.0, 3)])
+        assert not made.covers([vote(5.0, 2), vote(9.0, 2)])
+        assert not made.covers([vote(5.0, 2), event(4.0, 3)])
+        assert made.covers([vote(9.0, 3)])  # more noise than was committed is paid for
+        assert not made.covers([vote(4.0)])
+        assert made.is_overdrawn([vote(5.0, 3)])
+        assert not made.is_overdrawn([vote(5.0, 2), event(8.0, 5)])
+
+    def test_parts_of_a_kind_must_agree_in_rate(self):
+        parts = [vote(5.0), event(4.0), replace(event(4.0), sampling_rate=0.25)]
+        texts = ", ".join(Promise((one,)).to_json()[1:-1] for one in parts)
+        with pytest.raises(EventError, match="agree"):
+            Promise.from_json(f"[{texts}]")
+
+    def test_the_commitment_takes_what_all_cost_together(self, path, tools):
+        ledger = tools.open(path, tools.policy(stages=("synthesis", "selection", "training")))
+        part = ledger.commit(self.schedule())
+        together = epsilon([vote(5.0, 2), vote(9.0), event(4.0, 2), event(8.0, 3)], part.delta)
+        assert together <= part.epsilon < 1.1 * together
+        assert verify(path).ok
+        ledger.close()
+
+    def test_every_stage_must_be_allowed(self, path, tools):
+        ledger = tools.open(path, tools.policy(stages=("synthesis", "training")))
+        assert refused(lambda: ledger.commit(self.schedule())) is RefusalCode.POLICY
+        joined = replace(self.schedule(), votes=(), stage="synthesis+training")
+        assert refused(lambda: ledger.commit(joined)) is RefusalCode.POLICY
+        ledger.close()
+
+    def test_another_split_of_the_same_run_is_refused(self, path, tools):
+        ledger = tools.open(path, tools.policy(stages=("synthesis", "selection", "training")))
+        ledger.commit(self.schedule())
+        without = replace(self.schedule(), votes=())
+        assert refused(lambda: ledger.commit(without)) is RefusalCode.REPLAY
+        ledger.close()

@@ -18,7 +18,9 @@ from fedpeft.privacy.ledger.promise import Promise
 from fedpeft.privacy.metric import Payable
 from fedpeft.privacy.policy import Policy
 from fedpeft.privacy.renyi_filter import RenyiFilter
-from fedpeft.types import FILTER_RUN, PrivacyEvent, RefusalCode
+from fedpeft.types import FILTER_RUN, PrivacyEvent, RefusalCode, Schedule
+
+_BETWEEN = "+"
 
 
 def admit(
@@ -99,6 +101,16 @@ def check_stage(policy: Policy, stage: str) -> None:
         raise Refusal(RefusalCode.POLICY, f"stage = {stage!r:.60}: is not among the policy's")
 
 
+def stage_text(schedule: Schedule) -> str:
+    """All stages of a schedule, as a commitment's row holds them."""
+    return _BETWEEN.join(schedule.stages)
+
+
+def stages_of(commitment: rows.CommitmentRow) -> tuple[str, ...]:
+    """What :func:`stage_text` joined."""
+    return tuple(commitment.stage.split(_BETWEEN))
+
+
 def check_lowered(connection: sqlite3.Connection, policy: Policy) -> None:
     """Refuse all that is new once the policy allows less than what is committed.
 
@@ -127,16 +139,17 @@ def _admit_by_run(
     event: PrivacyEvent,
     today: date,
 ) -> None:
-    if commitment.stage != request.stage:
+    if request.stage not in stages_of(commitment):
         raise Refusal(RefusalCode.POLICY, f"run_id: was committed for {commitment.stage}")
     promise = Promise.from_json(commitment.schedule)
     if not promise.names(event):
         raise Refusal(RefusalCode.POLICY, "noise_multiplier or sampling_rate: not as committed")
     check_date(policy, today)
-    charged = rows.charged_events(connection, request.run_id)
-    left = promise.steps_left(charged, event.noise_multiplier)
+    charged = [one for one in rows.charged_events(connection, request.run_id) if one.kind == event.kind]
+    left = promise.pool(event.kind).steps_left(charged, event.noise_multiplier)
     attempts = rows.attempts(connection, request.run_id)
-    if request.request_id not in attempts:  # a new request may not eat what is kept for crashes
+    # A new request may not eat what is kept for crashes; the reserve is of rounds, votes have none.
+    if event.kind == POISSON_GAUSSIAN and request.request_id not in attempts:
         paid_again = sum(number - 1 for number in attempts.values())
         left -= max(0, policy.crash_reserve - paid_again) * event.steps
     if event.steps > left:

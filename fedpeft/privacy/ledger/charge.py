@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fedpeft.errors import EventError, LedgerError, Refusal
-from fedpeft.privacy.events import POISSON_GAUSSIAN, check_event, check_name, event_from_json, event_to_json
+from fedpeft.privacy.events import check_event, check_name, event_from_json, event_to_json
 from fedpeft.privacy.ledger import rows, store
 from fedpeft.privacy.ledger.admission import (
     admit,
@@ -23,6 +23,7 @@ from fedpeft.privacy.ledger.admission import (
     check_date,
     check_lowered,
     check_stage,
+    stage_text,
 )
 from fedpeft.privacy.ledger.budget import Budget, smallest_share
 from fedpeft.privacy.ledger.promise import Promise
@@ -132,12 +133,13 @@ class Ledger:
             raise Refusal(
                 RefusalCode.POLICY, f"unit = {promise.unit!r}: the policy's is {self.policy.unit!r}"
             )
-        check_stage(self.policy, schedule.stage)
-        text = promise.to_json()
+        for stage in schedule.stages:
+            check_stage(self.policy, stage)
+        text, stages = promise.to_json(), stage_text(schedule)
         with store.transaction(self.path) as connection:
             known = rows.find_commitment(connection, schedule.run_id)
             if known is not None:
-                if (known.stage, known.schedule) != (schedule.stage, text):
+                if (known.stage, known.schedule) != (stages, text):
                     raise Refusal(RefusalCode.REPLAY, "run_id: committed before with another schedule")
                 check_lowered(connection, self.policy)
                 return Budget(known.epsilon, known.delta)
@@ -150,7 +152,7 @@ class Ledger:
                     f"schedule {text:.200}: needs more than the epsilon = {left.epsilon:g} and delta = "
                     f"{left.delta:g} that are left",
                 )
-            rows.append_commitment(connection, self._now(), schedule.run_id, schedule.stage, text, cost)
+            rows.append_commitment(connection, self._now(), schedule.run_id, stages, text, cost)
             return cost
 
     def charge(self, request: Payable) -> bytes | None:
@@ -168,7 +170,7 @@ class Ledger:
             LedgerError: the file cannot be written; nothing was charged.
         """
         event = PrivacyEvent(
-            POISSON_GAUSSIAN,
+            request.kind,
             request.noise_multiplier,
             request.sampling_rate,
             request.local_steps,

@@ -2,12 +2,13 @@
 """What a run promised: how many steps at which noise, and which of them are still to be paid for.
 
 A commitment pays for a set of steps, each a Poisson-sampled Gaussian with its own multiplier, all at one
-rate. They may be taken in any order, chosen by whoever sees the releases, and a step may carry *more* noise
-than the committed one that pays for it: draw one sample from the dominating pair of each committed step
-beforehand; whatever is asked is then computed from a sample that was not used yet, by a kernel that looks at
-nothing private. So charges are covered if each can be given a committed step of its own with at most its
-noise, and of nested choices that is possible exactly if, for every multiplier, there are no more charges than
-committed steps at or below it (Hall 1935). The proof is written out in ``docs/privacy.md``.
+rate, and possibly for votes, which are Gaussian releases of every unit; each kind only for its own. They may
+be taken in any order, chosen by whoever sees the releases, and a step may carry *more* noise than the
+committed one that pays for it: draw one sample from the dominating pair of each committed step beforehand;
+whatever is asked is then computed from a sample that was not used yet, by a kernel that looks at nothing
+private. So charges are covered if each can be given a committed step of its own, of its kind, with at most its
+noise, and of nested choices that is possible exactly if, for every kind and multiplier, there are no more
+charges than committed steps at or below it (Hall 1935). The proof is written out in ``docs/privacy.md``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fedpeft.errors import EventError
-from fedpeft.privacy.events import POISSON_GAUSSIAN, event_from_json, event_to_json
+from fedpeft.privacy.events import KINDS, event_from_json, event_to_json, events_of
 from fedpeft.types import PrivacyEvent, Schedule
 
 MAX_PARTS = 1000
@@ -37,15 +38,7 @@ class Promise:
         Raises:
             EventError: no part, too many, or one that no accountant composes.
         """
-        rate, unit = schedule.sampling_rate, schedule.unit
-        return cls(
-            _checked(
-                [
-                    PrivacyEvent(POISSON_GAUSSIAN, multiplier, rate, steps, unit)
-                    for multiplier, steps in schedule.parts
-                ]
-            )
-        )
+        return cls(_checked(events_of(schedule)))
 
     @classmethod
     def from_json(cls, text: str) -> Promise:
@@ -76,12 +69,19 @@ class Promise:
         """What the steps protect."""
         return self.events[0].unit
 
+    def pool(self, kind: str) -> Promise:
+        """What it holds of one kind, possibly nothing."""
+        return Promise(tuple(event for event in self.events if event.kind == kind))
+
     def names(self, event: PrivacyEvent) -> bool:
         """Whether the event's steps are of a kind that was committed, whatever is left of them."""
         return any(_kind(event) == _kind(promised) for promised in self.events)
 
     def steps_left(self, charged: Iterable[PrivacyEvent], noise_multiplier: float) -> int:
-        """How many more steps of a committed multiplier the promise pays for; negative: overdrawn."""
+        """How many more steps of a committed multiplier the promise pays for; negative: overdrawn.
+
+        The promise and the charges are of one kind; see :meth:`pool`.
+        """
         charged = tuple(charged)
         levels = {event.noise_multiplier for event in (*self.events, *charged)}
         return min(
@@ -93,7 +93,15 @@ class Promise:
     def covers(self, charged: Iterable[PrivacyEvent]) -> bool:
         """Whether the promise pays for all of these events."""
         charged = tuple(charged)
-        return all(map(self.names, charged)) and self.steps_left(charged, 0.0) >= 0
+        return all(map(self.names, charged)) and not self.is_overdrawn(charged)
+
+    def is_overdrawn(self, charged: Iterable[PrivacyEvent]) -> bool:
+        """Whether more was charged of a kind than the promise holds of it."""
+        charged = tuple(charged)
+        return any(
+            self.pool(kind).steps_left([event for event in charged if event.kind == kind], 0.0) < 0
+            for kind in KINDS
+        )
 
 
 def _checked(events: Sequence[PrivacyEvent]) -> tuple[PrivacyEvent, ...]:
@@ -101,8 +109,9 @@ def _checked(events: Sequence[PrivacyEvent]) -> tuple[PrivacyEvent, ...]:
         raise EventError(f"schedule: has {len(events)} parts; must have 1 to {MAX_PARTS}")
     for event in events:
         event_to_json(event)
-    if len({(event.kind, event.sampling_rate, event.unit) for event in events}) > 1:
-        raise EventError("schedule: its parts must agree in kind, sampling_rate and unit")
+    rates = {(event.kind, event.sampling_rate) for event in events}
+    if len({event.unit for event in events}) > 1 or len(rates) > len({kind for kind, _ in rates}):
+        raise EventError("schedule: its parts must agree in unit, and those of a kind in sampling_rate")
     return tuple(events)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fedpeft.errors import EventError, LedgerError
 from fedpeft.privacy import accountant
-from fedpeft.privacy.events import event_from_json
+from fedpeft.privacy.events import GAUSSIAN, POISSON_GAUSSIAN, event_from_json
 from fedpeft.privacy.ledger import rows, store
 from fedpeft.privacy.ledger.admission import available
 from fedpeft.privacy.ledger.promise import Promise
@@ -115,6 +115,10 @@ def _release_problems(connection: sqlite3.Connection) -> Iterator[str]:
             yield f"release {request_id!r}: its payload was edited"
 
 
+def _parts(promise: Promise) -> tuple[tuple[float, int], ...]:
+    return tuple((event.noise_multiplier, event.steps) for event in promise.events)
+
+
 class _Recount:
     """The sums of one ledger; collects problems on the way."""
 
@@ -181,7 +185,7 @@ class _Recount:
         spent = sum(event.steps for event in events)
         if spent > promise.steps:
             self.problems.append(f"{name}: was charged {spent} steps, but committed to {promise.steps}")
-        elif promise.steps_left(events, 0.0) < 0:
+        elif promise.is_overdrawn(events):
             self.problems.append(f"{name}: was charged more steps of little noise than it committed to")
         needed = self._epsilon(name, promise.events, row.delta)
         if not needed <= row.epsilon * (1 + _SLACK):
@@ -190,10 +194,11 @@ class _Recount:
         return RunReport(
             run_id=row.run_id,
             stage=row.stage,
-            steps_committed=promise.steps,
-            steps_spent=spent,
-            parts=tuple((event.noise_multiplier, event.steps) for event in promise.events),
-            sampling_rate=promise.events[0].sampling_rate,
+            steps_committed=promise.pool(POISSON_GAUSSIAN).steps,
+            steps_spent=sum(event.steps for event in events if event.kind == POISSON_GAUSSIAN),
+            parts=_parts(promise.pool(POISSON_GAUSSIAN)),
+            votes=_parts(promise.pool(GAUSSIAN)),
+            sampling_rate=promise.events[-1].sampling_rate,
             epsilon_committed=row.epsilon,
             delta_committed=row.delta,
             epsilon_spent=self._epsilon(name, events, row.delta),

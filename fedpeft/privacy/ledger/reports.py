@@ -16,7 +16,9 @@ class RunReport:
     """One committed run.
 
     Attributes:
+        stage: what it was committed for; several are joined by ``+``.
         parts: ``(noise_multiplier, steps)`` as committed.
+        votes: ``(noise_multiplier, releases)`` of every unit, committed beside the steps.
         epsilon_committed: with ``delta_committed``, the part of the budget it took before its first step.
         epsilon_spent: of what it was charged so far, at ``delta_committed``: a diagnostic, no guarantee.
         second_opinion: opacus' epsilon of the whole commitment at ``delta_committed``.
@@ -29,6 +31,7 @@ class RunReport:
     steps_committed: int
     steps_spent: int
     parts: tuple[tuple[float, int], ...]
+    votes: tuple[tuple[float, int], ...]
     sampling_rate: float
     epsilon_committed: float
     delta_committed: float

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A site's vote: which public bins its training units fall into, summed and noised.
+
+What leaves is one noised histogram, charged before a text is looked at. A record votes for the k bins nearest
+to it with 1/sqrt(k) each, and a unit's vote is the mean over its records: of L2 norm at most 1, however many
+there are. No distance, no count and no text leaves, and none is logged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from fedpeft.data.embedding import DIMENSION, NAME, embed
+from fedpeft.errors import MechanismError
+from fedpeft.privacy.histogram import MAX_BINS, MAX_NEIGHBOURS, PrivateHistogram, VoteRequest
+from fedpeft.privacy.ledger import Ledger
+from fedpeft.privacy.mechanism import release_histogram
+from fedpeft.privacy.randomness import Randomness
+from fedpeft.site.fields import check_protocol, refuse_malformed
+from fedpeft.site.payload import to_bytes
+from fedpeft.types import PrivacyEvent
+
+Texts = Mapping[str, Sequence[str]]
+"""What each unit's training records say, by unit."""
+
+
+def check_vote(request: VoteRequest) -> None:
+    """Refuse a request that could not be served, before any data is read.
+
+    Raises:
+        Refusal: ``PROTOCOL`` for another version, ``MALFORMED`` for any field out of its range.
+    """
+    check_protocol(request.protocol)
+    bins = request.bins
+    refuse_malformed(
+        {
+            "run_id": bool(request.run_id),
+            "request_id": bool(request.request_id),
+            "noise_multiplier": math.isfinite(request.noise_multiplier) and request.noise_multiplier > 0,
+            "embedding": request.embedding == NAME,
+            "neighbours": 1 <= request.neighbours <= MAX_NEIGHBOURS,
+            "bins": bins.ndim == 2
+            and 1 <= bins.shape[0] <= MAX_BINS
+            and bins.shape[1] == DIMENSION
+            and bool(np.isfinite(bins).all()),
+        }
+    )
+
+
+def unit_vote(
+    texts: Sequence[str], bins: npt.NDArray[np.float64], neighbours: int
+) -> npt.NDArray[np.float64]:
+    """``(num_bins,)`` one unit's vote; zeros without a record.
+
+    Bins that are equally near go by their number.
+
+    Args:
+        texts: of the unit's records.
+        bins: ``(num_bins, dimension)``.
+        neighbours: k; more than there are bins means all of them.
+    """
+    vote = np.zeros(len(bins))
+    neighbours = min(neighbours, len(bins))
+    lengths = np.einsum("ij,ij->i", bins, bins)
+    for text in texts:
+        nearest = np.argsort(lengths - 2.0 * (bins @ embed(text)), kind="stable")[:neighbours]
+        vote[nearest] += 1.0 / (math.sqrt(neighbours) * len(texts))
+    return vote
+
+
+def release_vote(
+    request: VoteRequest,
+    texts: Texts,
+    *,
+    ledger: Ledger,
+    unit: str,
+    arithmetic: str,
+    randomness: Randomness,
+) -> PrivateHistogram:
+    """Sum what was charged for, and store it before it leaves.
+
+    Raises:
+        MechanismError: what was released is not what was charged.
+    """
+    head = ledger.head
+    bins = request.bins.astype(np.float64)
+    votes = [unit_vote(own, bins, request.neighbours) for own in texts.values()]
+    released = release_histogram(
+        np.array(votes).reshape(-1, len(bins)),
+        noise_multiplier=request.noise_multiplier,
+        unit=unit,
+        arithmetic=arithmetic,
+        stream=randomness.stream("vote"),
+    )
+    if released.event != PrivacyEvent("gaussian", request.noise_multiplier, 1.0, 1, unit):
+        raise MechanismError("the mechanism's event is not the one that was charged; nothing is released")
+    values = released.value.astype(np.float32)
+    histogram = PrivateHistogram(request.request_id, values, released.event, head)
+    ledger.store(request.request_id, to_bytes(histogram))
+    return histogram
