@@ -168,12 +168,13 @@ def _event(text: Any, unit: str) -> dict[str, Any]:
 def _check_run(row: Any, unit: str, charged: list[dict[str, Any]], report: Report) -> None:
     _, _, run, stage, schedule, epsilon, delta, _, _ = row
     promised = [_event(part, unit) for part in json.loads(schedule)]
-    kinds = {(part["noise_multiplier"], part["sampling_rate"]) for part in promised}
+    names = ("kind", "noise_multiplier", "sampling_rate")
+    known = {tuple(part[name] for name in names) for part in promised}
     for event in charged:
-        if (event["noise_multiplier"], event["sampling_rate"]) not in kinds:
+        if tuple(event[name] for name in names) not in known:
             report.problems.append(f"run {run!r}: was charged steps it did not commit to")
-    for level in {part["noise_multiplier"] for part in (*promised, *charged)}:
-        if _up_to(charged, level) > _up_to(promised, level):
+    for kind, level in {(part["kind"], part["noise_multiplier"]) for part in (*promised, *charged)}:
+        if _up_to(charged, kind, level) > _up_to(promised, kind, level):
             report.problems.append(
                 f"run {run!r}: was charged more steps than committed up to noise {level:g}"
             )
@@ -207,8 +208,9 @@ def _check_filter(row: Any, unit: str, charged: list[dict[str, Any]], report: Re
     )
 
 
-def _up_to(events: list[dict[str, Any]], level: float) -> int:
-    return sum(event["steps"] for event in events if event["noise_multiplier"] <= level)
+def _up_to(events: list[dict[str, Any]], kind: str, level: float) -> int:
+    """Steps of one kind: votes do not pay for steps of training, nor the other way round."""
+    return sum(e["steps"] for e in events if e["kind"] == kind and e["noise_multiplier"] <= level)
 
 
 def _added(events: list[dict[str, Any]]) -> Steps:

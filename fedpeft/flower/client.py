@@ -17,13 +17,14 @@ from flwr.clientapp import ClientApp
 
 from fedpeft.errors import Refusal
 from fedpeft.flower import messages
+from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
 from fedpeft.types import PrivateUpdate, RefusalCode, Schedule, SiteFacts, TrainRequest
 
 _log = logging.getLogger(__name__)
 
 
 class SitePort(Protocol):
-    """The three things that may be asked of a site."""
+    """The few things that may be asked of a site."""
 
     def facts(self) -> SiteFacts:
         """Public facts."""
@@ -35,6 +36,10 @@ class SitePort(Protocol):
 
     def train(self, request: TrainRequest) -> PrivateUpdate:
         """Answer one round's request; raises ``Refusal``."""
+        ...
+
+    def vote(self, request: VoteRequest) -> PrivateHistogram:
+        """Answer a vote; raises ``Refusal``."""
         ...
 
 
@@ -79,6 +84,15 @@ class Handlers:
 
         return _answer(message, serve)
 
+    def vote(self, message: Message, context: Context) -> Message:
+        """``query.vote``: a noised histogram."""
+
+        def serve(content: RecordDict) -> RecordDict:
+            request = messages.decode_vote(content)
+            return messages.encode_histogram(self.find_site(context).vote(request))
+
+        return _answer(message, serve)
+
 
 def build_client_app(find_site: FindSite) -> ClientApp:
     """A ClientApp over the site that belongs to a context.
@@ -90,6 +104,7 @@ def build_client_app(find_site: FindSite) -> ClientApp:
     app, handlers = ClientApp(), Handlers(find_site)
     app.query("describe")(handlers.describe)
     app.query("commit")(handlers.commit)
+    app.query("vote")(handlers.vote)
     app.train()(handlers.train)
     return app
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What travels between coordinator and site: five kinds of content and a refusal code, nothing else.
+"""What travels between coordinator and site: seven kinds of content and a refusal code, nothing else.
 
 The tables below are the whole contract of what can leave a site; a value that has no line here has no
 serializer. Reading is strict: another protocol version, a field that is missing, unknown or of another
@@ -8,20 +8,27 @@ type, and a number that is not finite are refused.
 
 from __future__ import annotations
 
-import math
 import operator
 import re
-from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import ArrayRecord, RecordDict
 
 from fedpeft.errors import EventError, Refusal
+from fedpeft.flower.packing import (
+    Fields,
+    is_line,
+    is_number,
+    pack,
+    read,
+    require,
+    unpack,
+    unpack_vector,
+)
+from fedpeft.flower.packing import encode_vector as encode_vector
 from fedpeft.privacy.events import check_event
+from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
 from fedpeft.types import (
-    PROTOCOL_VERSION,
-    FloatVector,
     PrivacyEvent,
     PrivateUpdate,
     RefusalCode,
@@ -30,14 +37,12 @@ from fedpeft.types import (
     TrainRequest,
 )
 
-Fields = Mapping[str, type]
-
 _FACTS: Fields = {
     "name": str, "declared_units": int, "unit": str, "epsilon": float, "delta": float, "ledger_head": str,
 }  # fmt: skip
 _SCHEDULE: Fields = {
     "run_id": str, "noise_multipliers": list, "steps": list, "sampling_rate": float, "unit": str,
-    "stage": str,
+    "stage": str, "vote_stages": list, "vote_multipliers": list, "vote_releases": list,
 }  # fmt: skip
 _REQUEST: Fields = {
     "run_id": str, "request_id": str, "round_number": int, "local_steps": int, "learning_rate": float,
@@ -47,19 +52,19 @@ _REQUEST: Fields = {
 _EVENT: Fields = {
     "kind": str, "noise_multiplier": float, "sampling_rate": float, "steps": int, "unit": str,
 }  # fmt: skip
-_UPDATE: Fields = {"request_id": str, "ledger_head": str, **_EVENT}
-_REFUSAL: Fields = {"code": str}
+_RELEASE: Fields = {"request_id": str, "ledger_head": str, **_EVENT}
+_VOTE: Fields = {
+    "run_id": str, "request_id": str, "noise_multiplier": float, "embedding": str, "neighbours": int,
+    "dimension": int, "ledger_head": str,
+}  # fmt: skip
 _NOTHING: Fields = {}
 
 _SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-_FIELDS, _VECTOR = "fedpeft", "vector"
-_DTYPE, _RAW_FLOATS = "float32", "fedpeft.float32.little-endian"
-
 
 def encode_describe() -> RecordDict:
     """Ask for a site's facts."""
-    return _pack("describe", {})
+    return pack("describe", {})
 
 
 def decode_describe(content: RecordDict) -> None:
@@ -68,12 +73,12 @@ def decode_describe(content: RecordDict) -> None:
     Raises:
         Refusal: it is something else.
     """
-    _unpack(content, "describe", _NOTHING)
+    unpack(content, "describe", _NOTHING)
 
 
 def encode_facts(facts: SiteFacts) -> RecordDict:
     """The public facts of a site."""
-    return _pack("facts", _read(facts, _FACTS), protocol=facts.protocol)
+    return pack("facts", read(facts, _FACTS), protocol=facts.protocol)
 
 
 def decode_facts(content: RecordDict) -> SiteFacts:
@@ -82,26 +87,29 @@ def decode_facts(content: RecordDict) -> SiteFacts:
     Raises:
         Refusal: the site's own, or of content that is no ``SiteFacts``.
     """
-    facts = SiteFacts(**_unpack(content, "facts", _FACTS))
-    _require("name", _SITE_NAME.fullmatch(facts.name) is not None)
-    _require("declared_units", facts.declared_units >= 1)
-    _require("epsilon", facts.epsilon >= 0)
-    _require("delta", 0 <= facts.delta < 1)
-    _require("unit", _is_line(facts.unit))
-    _require("ledger_head", _is_line(facts.ledger_head))
+    facts = SiteFacts(**unpack(content, "facts", _FACTS))
+    require("name", _SITE_NAME.fullmatch(facts.name) is not None)
+    require("declared_units", facts.declared_units >= 1)
+    require("epsilon", facts.epsilon >= 0)
+    require("delta", 0 <= facts.delta < 1)
+    require("unit", is_line(facts.unit))
+    require("ledger_head", is_line(facts.ledger_head))
     return facts
 
 
 def encode_schedule(schedule: Schedule) -> RecordDict:
     """A whole run, to be committed; its parts as one list of multipliers and one of steps."""
     fields = {name: getattr(schedule, name) for name in ("run_id", "unit", "stage")}
-    return _pack(
+    return pack(
         "schedule",
         fields
         | {
             "sampling_rate": float(schedule.sampling_rate),
             "noise_multipliers": [float(multiplier) for multiplier, _ in schedule.parts],
             "steps": [operator.index(steps) for _, steps in schedule.parts],
+            "vote_stages": [stage for stage, _, _ in schedule.votes],
+            "vote_multipliers": [float(multiplier) for _, multiplier, _ in schedule.votes],
+            "vote_releases": [operator.index(number) for _, _, number in schedule.votes],
         },
     )
 
@@ -112,16 +120,21 @@ def decode_schedule(content: RecordDict) -> Schedule:
     Raises:
         Refusal: it is no ``Schedule``.
     """
-    fields = _unpack(content, "schedule", _SCHEDULE)
+    fields = unpack(content, "schedule", _SCHEDULE)
     multipliers, steps = fields.pop("noise_multipliers"), fields.pop("steps")
-    _require("noise_multipliers", all(_is_number(multiplier) for multiplier in multipliers))
-    _require("steps", len(steps) == len(multipliers) and all(type(number) is int for number in steps))
-    return Schedule(**fields, parts=tuple(zip(multipliers, steps, strict=True)))
+    require("noise_multipliers", all(is_number(multiplier) for multiplier in multipliers))
+    require("steps", len(steps) == len(multipliers) and all(type(number) is int for number in steps))
+    stages, noises, releases = (fields.pop(f"vote_{name}") for name in ("stages", "multipliers", "releases"))
+    require("vote_stages", all(type(stage) is str for stage in stages))
+    require("vote_multipliers", len(noises) == len(stages) and all(map(is_number, noises)))
+    require("vote_releases", len(releases) == len(stages) and all(type(n) is int for n in releases))
+    parts, votes = zip(multipliers, steps, strict=True), zip(stages, noises, releases, strict=True)
+    return Schedule(**fields, parts=tuple(parts), votes=tuple(votes))
 
 
 def encode_consent() -> RecordDict:
     """A site's yes to a schedule."""
-    return _pack("consent", {})
+    return pack("consent", {})
 
 
 def decode_consent(content: RecordDict) -> None:
@@ -130,16 +143,7 @@ def decode_consent(content: RecordDict) -> None:
     Raises:
         Refusal: the site's own, or of content that is no consent.
     """
-    _unpack(content, "consent", _NOTHING)
-
-
-def encode_vector(vector: FloatVector) -> ArrayRecord:
-    """One array, whatever the number of segments: what Flower charges for is objects, not bytes.
-
-    Its bytes never change, so requests to many sites may share one record.
-    """
-    data = np.ascontiguousarray(vector, dtype="<f4").tobytes()
-    return ArrayRecord({_VECTOR: Array(_DTYPE, (len(vector),), _RAW_FLOATS, data)})
+    unpack(content, "consent", _NOTHING)
 
 
 def encode_request(request: TrainRequest, adapter: ArrayRecord) -> RecordDict:
@@ -150,7 +154,7 @@ def encode_request(request: TrainRequest, adapter: ArrayRecord) -> RecordDict:
         "task_weights": [float(weight) for _, weight in request.task_weights],
     }
     plain = {name: kind for name, kind in _REQUEST.items() if name not in lists}
-    return _pack("request", _read(request, plain) | lists, vector=adapter, protocol=request.protocol)
+    return pack("request", read(request, plain) | lists, vector=adapter, protocol=request.protocol)
 
 
 def decode_request(content: RecordDict) -> TrainRequest:
@@ -159,20 +163,19 @@ def decode_request(content: RecordDict) -> TrainRequest:
     Raises:
         Refusal: it is no ``TrainRequest``.
     """
-    fields = _unpack(content, "request", _REQUEST, has_vector=True)
+    fields = unpack(content, "request", _REQUEST, has_vector=True)
     scales, tasks, weights = (fields.pop(name) for name in ("scales", "tasks", "task_weights"))
-    _require("scales", all(_is_number(scale) for scale in scales))
-    _require("tasks", len(tasks) == len(weights) and all(type(task) is str for task in tasks))
-    _require("task_weights", all(_is_number(weight) for weight in weights))
+    require("scales", all(is_number(scale) for scale in scales))
+    require("tasks", len(tasks) == len(weights) and all(type(task) is str for task in tasks))
+    require("task_weights", all(is_number(weight) for weight in weights))
     by_task = tuple(zip(tasks, weights, strict=True))
-    adapter = _unpack_vector(content)
+    adapter = unpack_vector(content)
     return TrainRequest(**fields, scales=tuple(scales), adapter=adapter, task_weights=by_task)
 
 
 def encode_update(update: PrivateUpdate) -> RecordDict:
     """A release and what it cost."""
-    fields = {"request_id": update.request_id, "ledger_head": update.ledger_head}
-    return _pack("update", fields | _read(update.event, _EVENT), vector=encode_vector(update.values))
+    return _pack_release("update", update)
 
 
 def decode_update(content: RecordDict) -> PrivateUpdate:
@@ -181,85 +184,58 @@ def decode_update(content: RecordDict) -> PrivateUpdate:
     Raises:
         Refusal: the site's own, or of content that is no ``PrivateUpdate``.
     """
-    fields = _unpack(content, "update", _UPDATE, has_vector=True)
+    return PrivateUpdate(**_unpack_release(content, "update"))
+
+
+def encode_vote(request: VoteRequest, bins: ArrayRecord) -> RecordDict:
+    """A vote that is asked for; ``bins`` is ``encode_vector`` of the flattened ``request.bins``."""
+    fields = {name: getattr(request, name) for name in _VOTE if name != "dimension"}
+    fields |= {"noise_multiplier": float(request.noise_multiplier), "dimension": int(request.bins.shape[1])}
+    return pack("vote", fields, vector=bins, protocol=request.protocol)
+
+
+def decode_vote(content: RecordDict) -> VoteRequest:
+    """The request, its bins read-only; its ranges are the site's to check.
+
+    Raises:
+        Refusal: it is no ``VoteRequest``.
+    """
+    fields = unpack(content, "vote", _VOTE, has_vector=True)
+    flat, dimension = unpack_vector(content), fields.pop("dimension")
+    require("dimension", dimension >= 1 and flat.size % dimension == 0)
+    return VoteRequest(**fields, bins=flat.reshape(-1, dimension))
+
+
+def encode_histogram(histogram: PrivateHistogram) -> RecordDict:
+    """A noised histogram and what it cost."""
+    return _pack_release("histogram", histogram)
+
+
+def decode_histogram(content: RecordDict) -> PrivateHistogram:
+    """The histogram, its event one that an accountant can compose; what was asked is not known here.
+
+    Raises:
+        Refusal: the site's own, or of content that is no ``PrivateHistogram``.
+    """
+    return PrivateHistogram(**_unpack_release(content, "histogram"))
+
+
+def encode_refusal(code: RefusalCode) -> RecordDict:
+    """A code and nothing more: the reason stays in the site's own log."""
+    return pack("refusal", {"code": code.value})
+
+
+def _pack_release(kind: str, release: PrivateUpdate | PrivateHistogram) -> RecordDict:
+    fields = {"request_id": release.request_id, "ledger_head": release.ledger_head}
+    return pack(kind, fields | read(release.event, _EVENT), vector=encode_vector(release.values))
+
+
+def _unpack_release(content: RecordDict, kind: str) -> dict[str, Any]:
+    fields = unpack(content, kind, _RELEASE, has_vector=True)
     event = PrivacyEvent(**{name: fields.pop(name) for name in _EVENT})
     try:
         check_event(event)
     except EventError as error:
         raise Refusal(RefusalCode.MALFORMED, str(error)) from error
-    _require("ledger_head", _is_line(fields["ledger_head"]))
-    return PrivateUpdate(**fields, event=event, values=_unpack_vector(content))
-
-
-def encode_refusal(code: RefusalCode) -> RecordDict:
-    """A code and nothing more: the reason stays in the site's own log."""
-    return _pack("refusal", {"code": code.value})
-
-
-def _read(value: object, fields: Fields) -> dict[str, Any]:
-    convert: dict[type, Callable[[Any], Any]] = {float: float, int: operator.index, str: str, list: list}
-    return {name: convert[kind](getattr(value, name)) for name, kind in fields.items()}
-
-
-def _pack(
-    kind: str,
-    fields: Mapping[str, Any],
-    *,
-    vector: ArrayRecord | None = None,
-    protocol: int = PROTOCOL_VERSION,
-) -> RecordDict:
-    content = RecordDict({_FIELDS: ConfigRecord({"message": kind, "protocol": protocol, **fields})})
-    if vector is not None:
-        content[_VECTOR] = vector
-    return content
-
-
-def _unpack(content: RecordDict, kind: str, fields: Fields, *, has_vector: bool = False) -> dict[str, Any]:
-    record = _record(content, _FIELDS, ConfigRecord)
-    protocol = record.pop("protocol", None)
-    if type(protocol) is not int or protocol != PROTOCOL_VERSION:
-        raise Refusal(RefusalCode.PROTOCOL, f"protocol: {protocol!r}, this version speaks {PROTOCOL_VERSION}")
-    message = record.pop("message", None)
-    if message == "refusal" and kind in ("facts", "consent", "update"):
-        _check(content, record, _REFUSAL, has_vector=False)
-        _require("code", record["code"] in set(RefusalCode))
-        raise Refusal(RefusalCode(record["code"]), "by the site")
-    _require("message", message == kind)
-    _check(content, record, fields, has_vector=has_vector)
-    return record
-
-
-def _check(content: RecordDict, record: dict[str, Any], fields: Fields, *, has_vector: bool) -> None:
-    _require("records", set(content) == ({_FIELDS, _VECTOR} if has_vector else {_FIELDS}))
-    _require("fields", set(record) == set(fields))
-    for name, kind in fields.items():
-        _require(name, type(record[name]) is kind)
-        _require(name, kind is not float or math.isfinite(record[name]))
-
-
-def _unpack_vector(content: RecordDict) -> FloatVector:
-    arrays = _record(content, _VECTOR, ArrayRecord)
-    _require("arrays", set(arrays) == {_VECTOR})
-    array = arrays[_VECTOR]
-    _require("dtype", (array.dtype, array.stype) == (_DTYPE, _RAW_FLOATS))
-    _require("shape", len(array.shape) == 1 and len(array.data) == 4 * array.shape[0])
-    return np.frombuffer(array.data, dtype="<f4").astype(np.float32, copy=False)
-
-
-def _record(content: RecordDict, name: str, kind: type[Any]) -> dict[str, Any]:
-    # Not ``content.array_records``: that makes a cycle that keeps the whole content until the collector runs.
-    record: Any = content.get(name)
-    return dict(record) if isinstance(record, kind) else {}
-
-
-def _is_number(value: object) -> bool:
-    return type(value) is float and math.isfinite(value)
-
-
-def _is_line(text: str) -> bool:
-    return len(text) <= 200 and text.isprintable()
-
-
-def _require(name: str, good: bool) -> None:
-    if not good:
-        raise Refusal(RefusalCode.MALFORMED, name)
+    require("ledger_head", is_line(fields["ledger_head"]))
+    return {**fields, "event": event, "values": unpack_vector(content)}

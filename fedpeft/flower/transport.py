@@ -18,11 +18,13 @@ from flwr.serverapp import Grid
 from fedpeft.errors import ConfigError, Refusal
 from fedpeft.flower import messages
 from fedpeft.flower.grid import InProcessGrid
+from fedpeft.privacy.histogram import VoteAnswer, VoteRequest
 from fedpeft.types import Answer, RefusalCode, Schedule, SiteFacts, TrainRequest
 
 _log = logging.getLogger(__name__)
 
 Key = TypeVar("Key")
+T = TypeVar("T")
 Clock = Callable[[], float]
 
 
@@ -90,15 +92,20 @@ class FlowerTransport:
             content = messages.encode_request(request, adapters[id(request.adapter)])
             self._send(exchange, site, "train", content)
         del adapters
-        order, arrived = list(requests), {}
-        for site, content in exchange.replies():
-            arrived[site] = content
-            while order and order[0] in arrived:
-                first = order.pop(0)
-                yield first, _update(first, arrived.pop(first))
-        for site in order:
-            if site in arrived:
-                yield site, _update(site, arrived.pop(site))
+        for site, content in _in_order(list(requests), exchange):
+            yield site, _release(site, content, messages.decode_update)
+
+    def vote(
+        self, requests: Mapping[str, VoteRequest], deadline_s: float
+    ) -> Iterator[tuple[str, VoteAnswer]]:
+        """Ask all sites at once; yield answers in the order of the requests, each as soon as it can be."""
+        exchange: _Exchange[str] = self._exchange(deadline_s)
+        shared = {id(request.bins): request.bins for request in requests.values()}
+        bins = {key: messages.encode_vector(table.ravel()) for key, table in shared.items()}
+        for site, request in requests.items():
+            self._send(exchange, site, "query.vote", messages.encode_vote(request, bins[id(request.bins)]))
+        for site, content in _in_order(list(requests), exchange):
+            yield site, _release(site, content, messages.decode_histogram)
 
     def _send(self, exchange: _Exchange[str], site: str, message_type: str, content: RecordDict) -> None:
         if site in self._nodes:
@@ -191,9 +198,22 @@ def _consent(site: str, content: RecordDict) -> RefusalCode | None:
     return None
 
 
-def _update(site: str, content: RecordDict) -> Answer:
+def _in_order(order: list[str], exchange: _Exchange[str]) -> Iterator[tuple[str, RecordDict]]:
+    """Replies in the order of the sites, each as soon as those before it are there or the time is over."""
+    arrived: dict[str, RecordDict] = {}
+    for site, content in exchange.replies():
+        arrived[site] = content
+        while order and order[0] in arrived:
+            first = order.pop(0)
+            yield first, arrived.pop(first)
+    for site in order:
+        if site in arrived:
+            yield site, arrived.pop(site)
+
+
+def _release(site: str, content: RecordDict, decode: Callable[[RecordDict], T]) -> T | RefusalCode:
     try:
-        return messages.decode_update(content)
+        return decode(content)
     except Refusal as refusal:
-        _log.warning("%s sent no update (%s)", site, refusal)
+        _log.warning("%s sent no release (%s)", site, refusal)
         return refusal.code

@@ -126,8 +126,8 @@ def release_histogram(
     num_bins = votes.shape[1]
     total = find_arithmetic(arithmetic, num_bins, noise_multiplier)
     total.add(slice(0, num_bins), factors, rows)
-    noised = total.noised(stream)
-    return Released(noised, PrivacyEvent("gaussian", total.noise_multiplier, 1.0, 1, unit))
+    counts = total.noised(stream)
+    return Released(counts, PrivacyEvent("gaussian", total.noise_multiplier, 1.0, 1, unit))
 
 
 class PoissonGaussianSum:

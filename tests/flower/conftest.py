@@ -6,6 +6,7 @@ import pytest
 
 import fedpeft.flower  # noqa: F401  # sets the environment before flwr is imported
 from fedpeft.errors import Refusal
+from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
 from fedpeft.types import PrivacyEvent, PrivateUpdate, SiteFacts, TrainRequest
 
 
@@ -34,6 +35,12 @@ class FakeSite:
             request.request_id, noise.astype(np.float32), event, f"head:{request.request_id}"
         )
 
+    def vote(self, request):
+        self._called("vote", request)
+        values = np.arange(len(request.bins), dtype=np.float32) + len(request.request_id)
+        event = PrivacyEvent("gaussian", request.noise_multiplier, 1.0, 1, "record")
+        return PrivateHistogram(request.request_id, values, event, f"head:{request.request_id}")
+
     def _called(self, method, argument=None):
         self.calls.append((method, argument))
         if method in self.raises:
@@ -60,6 +67,16 @@ def request_for():
         return TrainRequest(
             "run", f"run:{site}:{number}", number, 2, 0.5, 1.1, 0.1, (1.0, 2.5), "flat", "abc", vector, "head"
         )
+
+    return make
+
+
+@pytest.fixture
+def vote_for():
+    """``vote_for("a")``: a well-formed request for a vote on three bins."""
+
+    def make(site: str) -> VoteRequest:
+        return VoteRequest("run", f"run:{site}:v", 6.5, "map", 1, np.eye(3, 4, dtype=np.float32), "head")
 
     return make
 

@@ -25,8 +25,9 @@ def _ask(grid, message_type, content):
     return reply.content
 
 
-def _contents(request_for):
-    request = request_for("site-00")
+@pytest.fixture
+def contents(request_for, vote_for):
+    request, vote = request_for("site-00"), vote_for("site-00")
     return {
         "facts": ("query.describe", messages.encode_describe(), messages.decode_facts),
         "commit": ("query.commit", messages.encode_schedule(SCHEDULE), messages.decode_consent),
@@ -35,29 +36,35 @@ def _contents(request_for):
             messages.encode_request(request, messages.encode_vector(request.adapter)),
             messages.decode_update,
         ),
+        "vote": (
+            "query.vote",
+            messages.encode_vote(vote, messages.encode_vector(vote.bins.ravel())),
+            messages.decode_histogram,
+        ),
     }
 
 
-METHODS = ["facts", "commit", "train"]
+METHODS = ["facts", "commit", "train", "vote"]
 
 
-def test_describe_commit_and_train_reach_the_site(make_sites, request_for):
+def test_every_message_reaches_the_site(make_sites, contents, request_for, vote_for):
     (site,), find = make_sites(1)
     grid = InProcessGrid(build_client_app(find), 1)
-    contents = _contents(request_for)
     answers = {name: decode(_ask(grid, kind, content)) for name, (kind, content, decode) in contents.items()}
     assert [name for name, _ in site.calls] == METHODS
     assert answers["facts"].name == "site-00"
     assert site.calls[1][1] == SCHEDULE
     assert site.calls[2][1].digest() == request_for("site-00").digest()
+    assert site.calls[3][1].digest() == vote_for("site-00").digest()
+    assert answers["vote"].values.tolist() == site.vote(vote_for("site-00")).values.tolist()
     assert answers["train"].values.tobytes() == site.train(request_for("site-00")).values.tobytes()
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("code", RefusalCode)
-def test_a_refusal_leaves_as_its_code(make_sites, request_for, method, code):
+def test_a_refusal_leaves_as_its_code(make_sites, contents, method, code):
     _, find = make_sites(1, **{method: Refusal(code, "the reason stays here")})
-    kind, content, decode = _contents(request_for)[method]
+    kind, content, decode = contents[method]
     with pytest.raises(Refusal) as caught:
         decode(_ask(InProcessGrid(build_client_app(find), 1), kind, content))
     assert caught.value.code is code
@@ -75,9 +82,9 @@ SECRET = "patient Ada Lovelace, 36, shortness of breath"
     ],
     ids=lambda e: type(e).__name__,
 )  # fmt: skip
-def test_no_text_of_an_exception_leaves(make_sites, request_for, method, error, caplog):
+def test_no_text_of_an_exception_leaves(make_sites, contents, method, error, caplog):
     _, find = make_sites(1, **{method: error})
-    kind, content, _ = _contents(request_for)[method]
+    kind, content, _ = contents[method]
     with caplog.at_level(logging.WARNING):
         reply = _ask(InProcessGrid(build_client_app(find), 1), kind, content)
     sent = recorddict_to_proto(reply).SerializeToString()
@@ -89,21 +96,21 @@ def test_no_text_of_an_exception_leaves(make_sites, request_for, method, error, 
     assert reply == messages.encode_refusal(expected)
 
 
-def test_a_site_that_cannot_be_found_is_unavailable(request_for):
+def test_a_site_that_cannot_be_found_is_unavailable(contents):
     def find(context):
         raise FileNotFoundError("/srv/hospital/notes.jsonl")
 
     grid = InProcessGrid(build_client_app(find), 1)
-    for kind, content, _ in _contents(request_for).values():
+    for kind, content, _ in contents.values():
         assert _ask(grid, kind, content) == messages.encode_refusal(RefusalCode.UNAVAILABLE)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_garbage_is_refused_before_the_site_is_looked_for(method, request_for):
+def test_garbage_is_refused_before_the_site_is_looked_for(method, contents):
     def find(context):
         raise AssertionError("the site was looked for")
 
-    kind, content, _ = _contents(request_for)[method]
+    kind, content, _ = contents[method]
     grid = InProcessGrid(build_client_app(find), 1)
     content["fedpeft"]["more"] = 1
     assert _ask(grid, kind, content) == messages.encode_refusal(RefusalCode.MALFORMED)

@@ -12,16 +12,22 @@ from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 
 from fedpeft.errors import Refusal
 from fedpeft.flower import messages
+from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
 from fedpeft.types import PrivacyEvent, PrivateUpdate, RefusalCode, Schedule, SiteFacts, TrainRequest
 
 VECTOR = np.array([0.0, -0.0, 1e-45, 3.4e38, -1.5, np.pi], np.float32)
 FACTS = SiteFacts("north", 3460, "record", 8.0, 1e-5, "ab" * 32)
-SCHEDULE = Schedule("run", ((1.1 + 1e-13, 60), (2.0, 3)), 0.1, "patient", "selection")
+VOTES = (("synthesis", 6.5 + 1e-13, 1), ("selection", 7.0, 2))
+SCHEDULE = Schedule("run", ((1.1 + 1e-13, 60), (2.0, 3)), 0.1, "patient", "selection", VOTES)
 REQUEST = TrainRequest(
     "run", "run:north:3", 3, 2, 0.1 + 0.2, 1.1, 1 / 3, (1.0, 0.1), "automatic", "cd" * 32, VECTOR, "ab" * 32
 )
 EVENT = PrivacyEvent("poisson-gaussian", 1.1, 1 / 3, 2, "record")
 UPDATE = PrivateUpdate("run:north:3", VECTOR, EVENT, "ef" * 32)
+VOTE = VoteRequest("run", "run:north:v", 6.5, "some-map", 2, VECTOR.reshape(3, 2), "ab" * 32)
+HISTOGRAM = PrivateHistogram(
+    "run:north:v", VECTOR, PrivacyEvent("gaussian", 6.5, 1.0, 1, "record"), "ef" * 32
+)
 
 
 def _encoded(value):
@@ -34,6 +40,10 @@ def _encoded(value):
             return messages.encode_request(value, messages.encode_vector(value.adapter))
         case PrivateUpdate():
             return messages.encode_update(value)
+        case VoteRequest():
+            return messages.encode_vote(value, messages.encode_vector(value.bins.ravel()))
+        case PrivateHistogram():
+            return messages.encode_histogram(value)
 
 
 CASES = [
@@ -42,6 +52,8 @@ CASES = [
     (REQUEST, messages.decode_request),
     (replace(REQUEST, task_weights=(("a", 0.1 + 0.2), ("b", 1.0))), messages.decode_request),
     (UPDATE, messages.decode_update),
+    (VOTE, messages.decode_vote),
+    (HISTOGRAM, messages.decode_histogram),
 ]
 IDS = [type(value).__name__ for value, _ in CASES]
 
@@ -210,24 +222,47 @@ class TestVector:
 class TestSchedule:
     @pytest.mark.parametrize(
         ("field", "value"),
-        [("steps", [60]), ("steps", [60, 3, 1]), ("steps", [60.0, 3.0]), ("steps", [True, True])],
+        [
+            ("steps", [60]),
+            ("steps", [60, 3, 1]),
+            ("steps", [60.0, 3.0]),
+            ("steps", [True, True]),
+            ("vote_stages", [1, 2]),
+            ("vote_multipliers", [6.5]),
+            ("vote_multipliers", [6, 7]),
+            ("vote_releases", [1]),
+            ("vote_releases", [1.0, 2.0]),
+        ],
     )
     def test_parts_that_do_not_fit_are_refused(self, field, value):
         content = _encoded(SCHEDULE)
         content["fedpeft"][field] = value
         assert _code(messages.decode_schedule, content) == (RefusalCode.MALFORMED, field)
 
+    def test_a_run_without_votes_arrives(self):
+        plain = replace(SCHEDULE, votes=())
+        assert messages.decode_schedule(_sent(_encoded(plain))) == plain
+
+
+@pytest.mark.parametrize("dimension", [0, -2, 4, 5])
+def test_bins_that_are_no_table_are_refused(dimension):
+    content = _encoded(VOTE)
+    content["fedpeft"]["dimension"] = dimension
+    assert _code(messages.decode_vote, content) == (RefusalCode.MALFORMED, "dimension")
+
 
 class TestRefusal:
     @pytest.mark.parametrize("code", RefusalCode)
     @pytest.mark.parametrize(
-        "decode", [messages.decode_facts, messages.decode_consent, messages.decode_update]
+        "decode",
+        [messages.decode_facts, messages.decode_consent, messages.decode_update, messages.decode_histogram],
     )
     def test_a_site_may_refuse_with_every_code(self, code, decode):
         assert _code(decode, _sent(messages.encode_refusal(code)))[0] is code
 
     @pytest.mark.parametrize(
-        "decode", [messages.decode_request, messages.decode_schedule, messages.decode_describe]
+        "decode",
+        [messages.decode_request, messages.decode_schedule, messages.decode_describe, messages.decode_vote],
     )
     def test_a_coordinator_has_nothing_to_refuse(self, decode):
         assert _code(decode, messages.encode_refusal(RefusalCode.BUDGET)) == (

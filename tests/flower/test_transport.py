@@ -3,6 +3,7 @@
 
 import itertools
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -133,6 +134,21 @@ class TestInProcess:
         answers = transport.train(_requests(request_for, sites, np.zeros(4, np.float32)), 60.0)
         next(iter(answers))
         assert len(encoded) == 2  # the adapter, and the first site's own release
+
+    def test_votes_come_in_order_and_share_their_bins(self, make_sites, vote_for, monkeypatch):
+        sites, find = make_sites(3, vote=Refusal(RefusalCode.POLICY, "secret"))
+        transport = FlowerTransport(InProcessGrid(build_client_app(find), 3))
+        transport.describe(3, 60.0)
+        first = vote_for("site-00")
+        requests = {site.name: replace(first, request_id=f"run:{site.name}:v") for site in sites}
+        encoded = []
+        real = messages.encode_vector
+        monkeypatch.setattr(messages, "encode_vector", lambda v: encoded.append(v) or real(v))
+        answers = list(transport.vote(requests, 60.0))
+        assert [site for site, _ in answers] == ["site-00", "site-01", "site-02"]
+        assert answers[0][1] is RefusalCode.POLICY
+        assert [answer.request_id for _, answer in answers[1:]] == ["run:site-01:v", "run:site-02:v"]
+        assert len(encoded) == 3  # the bins, and two histograms
 
     def test_fewer_nodes_than_asked_for_is_known_at_once(self, make_sites):
         _, find = make_sites(2)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from fedpeft.privacy.accountant import epsilon
+from fedpeft.privacy.histogram import VoteRequest
 from fedpeft.privacy.ledger import Ledger, verify
 from fedpeft.privacy.policy import FilterTerms, Policy
 from fedpeft.privacy.renyi_filter import divergence
@@ -160,6 +161,36 @@ def test_tampering_turns_it_red(paid, statements, named):
     connection.close()
     assert any(named in problem for problem in alone.check(paid).problems), alone.check(paid).problems
     assert not verify(paid).ok
+
+
+@pytest.fixture
+def voted(tmp_path):
+    """A run with a vote beside its steps; the vote is charged, and a step."""
+    policy = Policy(
+        identity="st-mary", unit="record", declared_units=1000, epsilon=8.0, delta=1e-5, expires=date.max,
+        stages=("synthesis", "training"),
+    )  # fmt: skip
+    path = tmp_path / "voted.sqlite"
+    ledger = Ledger.open(path, policy)
+    ledger.commit(Schedule("run", ((4.0, 1),), 0.5, "record", votes=(("synthesis", 6.0, 1),)))
+    vote = VoteRequest("run", "v", 6.0, "map", 1, np.zeros((2, 2), np.float32), "")
+    for asked in (vote, request("r1", 4.0)):
+        assert ledger.charge(asked) is None
+        ledger.store(asked.request_id, b"release")
+    return path
+
+
+def test_votes_are_checked_too(voted):
+    ours, theirs = verify(voted), alone.check(voted)
+    assert ours.ok
+    assert theirs.problems == []
+    assert theirs.runs[0]["epsilon_spent"] == pytest.approx(ours.runs[0].epsilon_spent, rel=alone.TOLERANCE)
+
+
+def test_a_vote_that_passes_for_a_step_is_noticed(voted):
+    kinds = """replace(event, '"poisson-gaussian"', '"gaussian"')"""
+    statement = f"UPDATE events SET event = replace({kinds}, '0.5', '1.0')"
+    test_tampering_turns_it_red(voted, [statement], "more steps than committed")
 
 
 def test_a_truncated_file_is_red(paid):

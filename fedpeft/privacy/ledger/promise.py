@@ -6,7 +6,7 @@ rate, and possibly for votes, which are Gaussian releases of every unit; each ki
 be taken in any order, chosen by whoever sees the releases, and a step may carry *more* noise than the
 committed one that pays for it: draw one sample from the dominating pair of each committed step beforehand;
 whatever is asked is then computed from a sample that was not used yet, by a kernel that looks at nothing
-private. So charges are covered if each can be given a committed step of its own, of its kind, with at most its
+private. Charges are covered if each can be given a committed step of its own and its kind, with at most its
 noise, and of nested choices that is possible exactly if, for every kind and multiplier, there are no more
 charges than committed steps at or below it (Hall 1935). The proof is written out in ``docs/privacy.md``.
 """
