@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A site behind a Unix socket, as the courier sees it: the three things that may be asked of it.
+"""A site behind a Unix socket, as the courier sees it: the few things that may be asked of it.
 
 It holds no state: a channel is opened for a call and closed after it, so that a process which lives for one
 message needs nothing else.
@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from fedpeft.errors import Refusal
+from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
 from fedpeft.site import wire
 from fedpeft.types import PrivateUpdate, RefusalCode, Schedule, SiteFacts, TrainRequest
 
@@ -70,6 +71,15 @@ class RemoteSite:
         """
         data = self._ask(wire.TRAIN, lambda: wire.encode_train(request), self._train_s)
         return wire.decode_update(data, request.request_id)
+
+    def vote(self, request: VoteRequest) -> PrivateHistogram:
+        """Answer a vote.
+
+        Raises:
+            Refusal: as for ``facts``.
+        """
+        data = self._ask(wire.VOTE, lambda: wire.encode_vote(request), self._train_s)
+        return wire.decode_histogram(data, request.request_id)
 
     def is_healthy(self) -> bool:
         """Whether the site says that it serves; ``False`` too where nobody listens."""

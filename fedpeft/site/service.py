@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gRPC service over a site: three methods, one training at a time, and nothing but codes for errors.
+"""The gRPC service over a site: four methods, one release at a time, and nothing but codes for errors.
 
 gRPC puts the text of an exception into the status that it sends. No exception reaches it here: an interceptor
 around every method answers with an enumerated code and keeps the text for the site's own log.
@@ -17,7 +17,9 @@ from typing import Any, Final, Protocol
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from fedpeft.data.embedding import DIMENSION
 from fedpeft.errors import Refusal
+from fedpeft.privacy.histogram import MAX_BINS, PrivateHistogram, VoteRequest
 from fedpeft.site import wire
 from fedpeft.types import Layout, PrivateUpdate, RefusalCode, Schedule, SiteFacts, TrainRequest
 
@@ -47,6 +49,10 @@ class Served(Protocol):
         """Answer one round's request; raises ``Refusal``."""
         ...
 
+    def vote(self, request: VoteRequest) -> PrivateHistogram:
+        """Answer a vote; raises ``Refusal``."""
+        ...
+
 
 class Service:
     """The methods of ``site.proto``; each takes the request's bytes and returns a ``Reply``."""
@@ -68,6 +74,7 @@ class Service:
             wire.DESCRIBE: self.describe,
             wire.COMMIT: self.commit,
             wire.TRAIN: self.train,
+            wire.VOTE: self.vote,
         }
         handlers = {
             # Without a deserializer of gRPC's: what cannot be read shall be refused by its code too.
@@ -91,6 +98,12 @@ class Service:
         request = wire.decode_train(data)
         with self._turn(context):
             return wire.encode_update(self._site.train(request))
+
+    def vote(self, data: bytes, context: grpc.ServicerContext) -> Any:
+        """A noised histogram."""
+        request = wire.decode_vote(data)
+        with self._turn(context):
+            return wire.encode_histogram(self._site.vote(request))
 
     @contextmanager
     def _turn(self, context: grpc.ServicerContext) -> Iterator[None]:
@@ -154,9 +167,9 @@ def set_serving(status: health.HealthServicer) -> None:
 
 
 def largest_message(layout: Layout) -> int:
-    """Bytes of the largest honest message: a vector with one more value, a scale a segment, some names."""
-    scales = _BYTES_PER_SCALE * len(layout.segments)
-    return _BYTES_PER_VALUE * (layout.size + 1) + scales + _ROOM_FOR_NAMES
+    """Bytes of the largest honest message: a vector with one more value and a scale a segment, or bins."""
+    update = _BYTES_PER_VALUE * (layout.size + 1) + _BYTES_PER_SCALE * len(layout.segments)
+    return max(update, _BYTES_PER_VALUE * MAX_BINS * DIMENSION) + _ROOM_FOR_NAMES
 
 
 def _codes_only(serve: Method, method: str) -> Method:

@@ -24,37 +24,41 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66\x65\x64peft/site/site.proto\x12\x0f\x66\x65\x64peft.site.v1\"#\n\x0f\x44\x65scribeRequest\x12\x10\n\x08protocol\x18\x01 \x01(\r\"\x8b\x01\n\rCommitRequest\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\x15\n\rsampling_rate\x18\x05 \x01(\x01\x12$\n\x05parts\x18\x06 \x03(\x0b\x32\x15.fedpeft.site.v1.Part\"/\n\x04Part\x12\x18\n\x10noise_multiplier\x18\x01 \x01(\x01\x12\r\n\x05steps\x18\x02 \x01(\x03\"\xc9\x02\n\x0cTrainRequest\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x14\n\x0cround_number\x18\x04 \x01(\x03\x12\x13\n\x0blocal_steps\x18\x05 \x01(\x03\x12\x15\n\rlearning_rate\x18\x06 \x01(\x01\x12\x18\n\x10noise_multiplier\x18\x07 \x01(\x01\x12\x15\n\rsampling_rate\x18\x08 \x01(\x01\x12\x0e\n\x06scales\x18\t \x03(\x01\x12\x10\n\x08\x63lipping\x18\n \x01(\t\x12\x15\n\rlayout_digest\x18\x0b \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x0c \x01(\x0c\x12\x13\n\x0bledger_head\x18\r \x01(\t\x12\x31\n\x0ctask_weights\x18\x0e \x03(\x0b\x32\x1b.fedpeft.site.v1.TaskWeight\"*\n\nTaskWeight\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x01\"\xd5\x01\n\x05Reply\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\'\n\x05\x66\x61\x63ts\x18\x02 \x01(\x0b\x32\x16.fedpeft.site.v1.FactsH\x00\x12+\n\x07\x63onsent\x18\x03 \x01(\x0b\x32\x18.fedpeft.site.v1.ConsentH\x00\x12)\n\x06update\x18\x04 \x01(\x0b\x32\x17.fedpeft.site.v1.UpdateH\x00\x12/\n\x07refusal\x18\x05 \x01(\x0e\x32\x1c.fedpeft.site.v1.RefusalCodeH\x00\x42\x08\n\x06\x61nswer\"p\n\x05\x46\x61\x63ts\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x64\x65\x63lared_units\x18\x02 \x01(\x03\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\x0f\n\x07\x65psilon\x18\x04 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x05 \x01(\x01\x12\x13\n\x0bledger_head\x18\x06 \x01(\x0c\"\t\n\x07\x43onsent\"T\n\x06Update\x12\x0e\n\x06values\x18\x01 \x01(\x0c\x12%\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x16.fedpeft.site.v1.Event\x12\x13\n\x0bledger_head\x18\x03 \x01(\x0c\"\x7f\n\x05\x45vent\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.fedpeft.site.v1.EventKind\x12\x18\n\x10noise_multiplier\x18\x02 \x01(\x01\x12\x15\n\rsampling_rate\x18\x03 \x01(\x01\x12\r\n\x05steps\x18\x04 \x01(\x03\x12\x0c\n\x04unit\x18\x05 \x01(\t*a\n\tEventKind\x12\x1a\n\x16\x45VENT_KIND_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x45VENT_KIND_POISSON_GAUSSIAN\x10\x01\x12\x17\n\x13\x45VENT_KIND_GAUSSIAN\x10\x02*\x80\x02\n\x0bRefusalCode\x12\x1c\n\x18REFUSAL_CODE_UNSPECIFIED\x10\x00\x12\x17\n\x13REFUSAL_CODE_BUDGET\x10\x01\x12\x17\n\x13REFUSAL_CODE_POLICY\x10\x02\x12\x18\n\x14REFUSAL_CODE_EXPIRED\x10\x03\x12\x19\n\x15REFUSAL_CODE_PROTOCOL\x10\x04\x12\x1a\n\x16REFUSAL_CODE_MALFORMED\x10\x05\x12\x17\n\x13REFUSAL_CODE_REPLAY\x10\x06\x12\x19\n\x15REFUSAL_CODE_ROLLBACK\x10\x07\x12\x1c\n\x18REFUSAL_CODE_UNAVAILABLE\x10\x08\x32\xce\x01\n\x04Site\x12\x44\n\x08\x44\x65scribe\x12 .fedpeft.site.v1.DescribeRequest\x1a\x16.fedpeft.site.v1.Reply\x12@\n\x06\x43ommit\x12\x1e.fedpeft.site.v1.CommitRequest\x1a\x16.fedpeft.site.v1.Reply\x12>\n\x05Train\x12\x1d.fedpeft.site.v1.TrainRequest\x1a\x16.fedpeft.site.v1.Replyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66\x65\x64peft/site/site.proto\x12\x0f\x66\x65\x64peft.site.v1\"#\n\x0f\x44\x65scribeRequest\x12\x10\n\x08protocol\x18\x01 \x01(\r\"\xb2\x01\n\rCommitRequest\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\x15\n\rsampling_rate\x18\x05 \x01(\x01\x12$\n\x05parts\x18\x06 \x03(\x0b\x32\x15.fedpeft.site.v1.Part\x12%\n\x05votes\x18\x07 \x03(\x0b\x32\x16.fedpeft.site.v1.Votes\"/\n\x04Part\x12\x18\n\x10noise_multiplier\x18\x01 \x01(\x01\x12\r\n\x05steps\x18\x02 \x01(\x03\"B\n\x05Votes\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x18\n\x10noise_multiplier\x18\x02 \x01(\x01\x12\x10\n\x08releases\x18\x03 \x01(\x03\"\xc9\x02\n\x0cTrainRequest\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x14\n\x0cround_number\x18\x04 \x01(\x03\x12\x13\n\x0blocal_steps\x18\x05 \x01(\x03\x12\x15\n\rlearning_rate\x18\x06 \x01(\x01\x12\x18\n\x10noise_multiplier\x18\x07 \x01(\x01\x12\x15\n\rsampling_rate\x18\x08 \x01(\x01\x12\x0e\n\x06scales\x18\t \x03(\x01\x12\x10\n\x08\x63lipping\x18\n \x01(\t\x12\x15\n\rlayout_digest\x18\x0b \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x0c \x01(\x0c\x12\x13\n\x0bledger_head\x18\r \x01(\t\x12\x31\n\x0ctask_weights\x18\x0e \x03(\x0b\x32\x1b.fedpeft.site.v1.TaskWeight\"*\n\nTaskWeight\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x01\"\xba\x01\n\x0bVoteRequest\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x18\n\x10noise_multiplier\x18\x04 \x01(\x01\x12\x11\n\tembedding\x18\x05 \x01(\t\x12\x12\n\nneighbours\x18\x06 \x01(\x03\x12\x11\n\tdimension\x18\x07 \x01(\x03\x12\x0c\n\x04\x62ins\x18\x08 \x01(\x0c\x12\x13\n\x0bledger_head\x18\t \x01(\t\"\x83\x02\n\x05Reply\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\'\n\x05\x66\x61\x63ts\x18\x02 \x01(\x0b\x32\x16.fedpeft.site.v1.FactsH\x00\x12+\n\x07\x63onsent\x18\x03 \x01(\x0b\x32\x18.fedpeft.site.v1.ConsentH\x00\x12)\n\x06update\x18\x04 \x01(\x0b\x32\x17.fedpeft.site.v1.UpdateH\x00\x12/\n\x07refusal\x18\x05 \x01(\x0e\x32\x1c.fedpeft.site.v1.RefusalCodeH\x00\x12,\n\thistogram\x18\x06 \x01(\x0b\x32\x17.fedpeft.site.v1.UpdateH\x00\x42\x08\n\x06\x61nswer\"p\n\x05\x46\x61\x63ts\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x64\x65\x63lared_units\x18\x02 \x01(\x03\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\x0f\n\x07\x65psilon\x18\x04 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x05 \x01(\x01\x12\x13\n\x0bledger_head\x18\x06 \x01(\x0c\"\t\n\x07\x43onsent\"T\n\x06Update\x12\x0e\n\x06values\x18\x01 \x01(\x0c\x12%\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x16.fedpeft.site.v1.Event\x12\x13\n\x0bledger_head\x18\x03 \x01(\x0c\"\x7f\n\x05\x45vent\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.fedpeft.site.v1.EventKind\x12\x18\n\x10noise_multiplier\x18\x02 \x01(\x01\x12\x15\n\rsampling_rate\x18\x03 \x01(\x01\x12\r\n\x05steps\x18\x04 \x01(\x03\x12\x0c\n\x04unit\x18\x05 \x01(\t*a\n\tEventKind\x12\x1a\n\x16\x45VENT_KIND_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x45VENT_KIND_POISSON_GAUSSIAN\x10\x01\x12\x17\n\x13\x45VENT_KIND_GAUSSIAN\x10\x02*\x80\x02\n\x0bRefusalCode\x12\x1c\n\x18REFUSAL_CODE_UNSPECIFIED\x10\x00\x12\x17\n\x13REFUSAL_CODE_BUDGET\x10\x01\x12\x17\n\x13REFUSAL_CODE_POLICY\x10\x02\x12\x18\n\x14REFUSAL_CODE_EXPIRED\x10\x03\x12\x19\n\x15REFUSAL_CODE_PROTOCOL\x10\x04\x12\x1a\n\x16REFUSAL_CODE_MALFORMED\x10\x05\x12\x17\n\x13REFUSAL_CODE_REPLAY\x10\x06\x12\x19\n\x15REFUSAL_CODE_ROLLBACK\x10\x07\x12\x1c\n\x18REFUSAL_CODE_UNAVAILABLE\x10\x08\x32\x8c\x02\n\x04Site\x12\x44\n\x08\x44\x65scribe\x12 .fedpeft.site.v1.DescribeRequest\x1a\x16.fedpeft.site.v1.Reply\x12@\n\x06\x43ommit\x12\x1e.fedpeft.site.v1.CommitRequest\x1a\x16.fedpeft.site.v1.Reply\x12>\n\x05Train\x12\x1d.fedpeft.site.v1.TrainRequest\x1a\x16.fedpeft.site.v1.Reply\x12<\n\x04Vote\x12\x1c.fedpeft.site.v1.VoteRequest\x1a\x16.fedpeft.site.v1.Replyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fedpeft.site.site_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EVENTKIND']._serialized_start=1204
-  _globals['_EVENTKIND']._serialized_end=1301
-  _globals['_REFUSALCODE']._serialized_start=1304
-  _globals['_REFUSALCODE']._serialized_end=1560
+  _globals['_EVENTKIND']._serialized_start=1546
+  _globals['_EVENTKIND']._serialized_end=1643
+  _globals['_REFUSALCODE']._serialized_start=1646
+  _globals['_REFUSALCODE']._serialized_end=1902
   _globals['_DESCRIBEREQUEST']._serialized_start=44
   _globals['_DESCRIBEREQUEST']._serialized_end=79
   _globals['_COMMITREQUEST']._serialized_start=82
-  _globals['_COMMITREQUEST']._serialized_end=221
-  _globals['_PART']._serialized_start=223
-  _globals['_PART']._serialized_end=270
-  _globals['_TRAINREQUEST']._serialized_start=273
-  _globals['_TRAINREQUEST']._serialized_end=602
-  _globals['_TASKWEIGHT']._serialized_start=604
-  _globals['_TASKWEIGHT']._serialized_end=646
-  _globals['_REPLY']._serialized_start=649
-  _globals['_REPLY']._serialized_end=862
-  _globals['_FACTS']._serialized_start=864
-  _globals['_FACTS']._serialized_end=976
-  _globals['_CONSENT']._serialized_start=978
-  _globals['_CONSENT']._serialized_end=987
-  _globals['_UPDATE']._serialized_start=989
-  _globals['_UPDATE']._serialized_end=1073
-  _globals['_EVENT']._serialized_start=1075
-  _globals['_EVENT']._serialized_end=1202
-  _globals['_SITE']._serialized_start=1563
-  _globals['_SITE']._serialized_end=1769
+  _globals['_COMMITREQUEST']._serialized_end=260
+  _globals['_PART']._serialized_start=262
+  _globals['_PART']._serialized_end=309
+  _globals['_VOTES']._serialized_start=311
+  _globals['_VOTES']._serialized_end=377
+  _globals['_TRAINREQUEST']._serialized_start=380
+  _globals['_TRAINREQUEST']._serialized_end=709
+  _globals['_TASKWEIGHT']._serialized_start=711
+  _globals['_TASKWEIGHT']._serialized_end=753
+  _globals['_VOTEREQUEST']._serialized_start=756
+  _globals['_VOTEREQUEST']._serialized_end=942
+  _globals['_REPLY']._serialized_start=945
+  _globals['_REPLY']._serialized_end=1204
+  _globals['_FACTS']._serialized_start=1206
+  _globals['_FACTS']._serialized_end=1318
+  _globals['_CONSENT']._serialized_start=1320
+  _globals['_CONSENT']._serialized_end=1329
+  _globals['_UPDATE']._serialized_start=1331
+  _globals['_UPDATE']._serialized_end=1415
+  _globals['_EVENT']._serialized_start=1417
+  _globals['_EVENT']._serialized_end=1544
+  _globals['_SITE']._serialized_start=1905
+  _globals['_SITE']._serialized_end=2173
 # @@protoc_insertion_point(module_scope)

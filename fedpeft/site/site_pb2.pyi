@@ -44,20 +44,22 @@ class DescribeRequest(_message.Message):
     def __init__(self, protocol: _Optional[int] = ...) -> None: ...
 
 class CommitRequest(_message.Message):
-    __slots__ = ("protocol", "run_id", "stage", "unit", "sampling_rate", "parts")
+    __slots__ = ("protocol", "run_id", "stage", "unit", "sampling_rate", "parts", "votes")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
     UNIT_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_RATE_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
+    VOTES_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     run_id: str
     stage: str
     unit: str
     sampling_rate: float
     parts: _containers.RepeatedCompositeFieldContainer[Part]
-    def __init__(self, protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., stage: _Optional[str] = ..., unit: _Optional[str] = ..., sampling_rate: _Optional[float] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ...) -> None: ...
+    votes: _containers.RepeatedCompositeFieldContainer[Votes]
+    def __init__(self, protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., stage: _Optional[str] = ..., unit: _Optional[str] = ..., sampling_rate: _Optional[float] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., votes: _Optional[_Iterable[_Union[Votes, _Mapping]]] = ...) -> None: ...
 
 class Part(_message.Message):
     __slots__ = ("noise_multiplier", "steps")
@@ -66,6 +68,16 @@ class Part(_message.Message):
     noise_multiplier: float
     steps: int
     def __init__(self, noise_multiplier: _Optional[float] = ..., steps: _Optional[int] = ...) -> None: ...
+
+class Votes(_message.Message):
+    __slots__ = ("stage", "noise_multiplier", "releases")
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    NOISE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
+    RELEASES_FIELD_NUMBER: _ClassVar[int]
+    stage: str
+    noise_multiplier: float
+    releases: int
+    def __init__(self, stage: _Optional[str] = ..., noise_multiplier: _Optional[float] = ..., releases: _Optional[int] = ...) -> None: ...
 
 class TrainRequest(_message.Message):
     __slots__ = ("protocol", "run_id", "request_id", "round_number", "local_steps", "learning_rate", "noise_multiplier", "sampling_rate", "scales", "clipping", "layout_digest", "adapter", "ledger_head", "task_weights")
@@ -107,19 +119,43 @@ class TaskWeight(_message.Message):
     weight: float
     def __init__(self, task: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
 
+class VoteRequest(_message.Message):
+    __slots__ = ("protocol", "run_id", "request_id", "noise_multiplier", "embedding", "neighbours", "dimension", "bins", "ledger_head")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    NOISE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
+    DIMENSION_FIELD_NUMBER: _ClassVar[int]
+    BINS_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_HEAD_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    run_id: str
+    request_id: str
+    noise_multiplier: float
+    embedding: str
+    neighbours: int
+    dimension: int
+    bins: bytes
+    ledger_head: str
+    def __init__(self, protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., request_id: _Optional[str] = ..., noise_multiplier: _Optional[float] = ..., embedding: _Optional[str] = ..., neighbours: _Optional[int] = ..., dimension: _Optional[int] = ..., bins: _Optional[bytes] = ..., ledger_head: _Optional[str] = ...) -> None: ...
+
 class Reply(_message.Message):
-    __slots__ = ("protocol", "facts", "consent", "update", "refusal")
+    __slots__ = ("protocol", "facts", "consent", "update", "refusal", "histogram")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     FACTS_FIELD_NUMBER: _ClassVar[int]
     CONSENT_FIELD_NUMBER: _ClassVar[int]
     UPDATE_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    HISTOGRAM_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     facts: Facts
     consent: Consent
     update: Update
     refusal: RefusalCode
-    def __init__(self, protocol: _Optional[int] = ..., facts: _Optional[_Union[Facts, _Mapping]] = ..., consent: _Optional[_Union[Consent, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., refusal: _Optional[_Union[RefusalCode, str]] = ...) -> None: ...
+    histogram: Update
+    def __init__(self, protocol: _Optional[int] = ..., facts: _Optional[_Union[Facts, _Mapping]] = ..., consent: _Optional[_Union[Consent, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., refusal: _Optional[_Union[RefusalCode, str]] = ..., histogram: _Optional[_Union[Update, _Mapping]] = ...) -> None: ...
 
 class Facts(_message.Message):
     __slots__ = ("name", "declared_units", "unit", "epsilon", "delta", "ledger_head")

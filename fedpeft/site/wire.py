@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError, Message
 
 from fedpeft.errors import Refusal
 from fedpeft.privacy.events import GAUSSIAN, POISSON_GAUSSIAN
+from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
 from fedpeft.site import site_pb2 as pb
 from fedpeft.site.fields import check_protocol, refuse_malformed
 from fedpeft.types import (
@@ -29,7 +30,7 @@ from fedpeft.types import (
 )
 
 SERVICE: Final = "fedpeft.site.v1.Site"
-DESCRIBE, COMMIT, TRAIN = "Describe", "Commit", "Train"
+DESCRIBE, COMMIT, TRAIN, VOTE = "Describe", "Commit", "Train", "Vote"
 
 _CODES: Final[Mapping[RefusalCode, Any]] = {
     code: pb.RefusalCode.Value(f"REFUSAL_CODE_{code.name}") for code in RefusalCode
@@ -42,6 +43,9 @@ _DIGEST_BYTES: Final = 32
 _SAME_NAME: Final = (
     "run_id", "request_id", "round_number", "local_steps", "learning_rate", "noise_multiplier",
     "sampling_rate", "clipping", "layout_digest", "ledger_head", "protocol",
+)  # fmt: skip
+_SAME_IN_VOTE: Final = (
+    "run_id", "request_id", "noise_multiplier", "embedding", "neighbours", "ledger_head", "protocol",
 )  # fmt: skip
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
@@ -70,6 +74,7 @@ def encode_schedule(schedule: Schedule) -> pb.CommitRequest:
         unit=schedule.unit,
         sampling_rate=schedule.sampling_rate,
         parts=[pb.Part(noise_multiplier=multiplier, steps=steps) for multiplier, steps in schedule.parts],
+        votes=[pb.Votes(stage=stage, noise_multiplier=m, releases=n) for stage, m, n in schedule.votes],
     )
 
 
@@ -81,7 +86,8 @@ def decode_schedule(data: bytes) -> Schedule:
     """
     found = _parse(pb.CommitRequest(), data)
     parts = tuple((part.noise_multiplier, part.steps) for part in found.parts)
-    return Schedule(found.run_id, parts, found.sampling_rate, found.unit, found.stage)
+    votes = tuple((vote.stage, vote.noise_multiplier, vote.releases) for vote in found.votes)
+    return Schedule(found.run_id, parts, found.sampling_rate, found.unit, found.stage, votes)
 
 
 def encode_train(request: TrainRequest) -> pb.TrainRequest:
@@ -106,6 +112,25 @@ def decode_train(data: bytes) -> TrainRequest:
         adapter=_to_vector("adapter", found.adapter),
         task_weights=tuple((one.task, one.weight) for one in found.task_weights),
     )
+
+
+def encode_vote(request: VoteRequest) -> pb.VoteRequest:
+    """A vote that is asked for."""
+    fields = {name: getattr(request, name) for name in _SAME_IN_VOTE}
+    return pb.VoteRequest(**fields, dimension=request.bins.shape[1], bins=_to_bytes(request.bins.ravel()))
+
+
+def decode_vote(data: bytes) -> VoteRequest:
+    """The request, its bins read-only; its ranges are the site's to check.
+
+    Raises:
+        Refusal: ``PROTOCOL`` or ``MALFORMED``.
+    """
+    found = _parse(pb.VoteRequest(), data)
+    fields = {name: getattr(found, name) for name in _SAME_IN_VOTE}
+    flat = _to_vector("bins", found.bins)
+    refuse_malformed({"dimension": found.dimension >= 1 and flat.size % max(found.dimension, 1) == 0})
+    return VoteRequest(**fields, bins=flat.reshape(-1, found.dimension))
 
 
 def encode_facts(facts: SiteFacts) -> pb.Reply:
@@ -149,7 +174,16 @@ def decode_consent(data: bytes) -> None:
 
 def encode_update(update: PrivateUpdate) -> pb.Reply:
     """A release and what it cost. Its request's id is the asker's own, so it is not sent back."""
-    event = update.event
+    return pb.Reply(protocol=PROTOCOL_VERSION, update=_release(update))
+
+
+def encode_histogram(histogram: PrivateHistogram) -> pb.Reply:
+    """A noised histogram and what it cost."""
+    return pb.Reply(protocol=PROTOCOL_VERSION, histogram=_release(histogram))
+
+
+def _release(release: PrivateUpdate | PrivateHistogram) -> pb.Update:
+    event = release.event
     cost = pb.Event(
         kind=_KINDS[event.kind],
         noise_multiplier=event.noise_multiplier,
@@ -157,9 +191,8 @@ def encode_update(update: PrivateUpdate) -> pb.Reply:
         steps=event.steps,
         unit=event.unit,
     )
-    head = bytes.fromhex(update.ledger_head)
-    content = pb.Update(values=_to_bytes(update.values), event=cost, ledger_head=head)
-    return pb.Reply(protocol=PROTOCOL_VERSION, update=content)
+    head = bytes.fromhex(release.ledger_head)
+    return pb.Update(values=_to_bytes(release.values), event=cost, ledger_head=head)
 
 
 def decode_update(data: bytes, request_id: str) -> PrivateUpdate:
@@ -168,7 +201,19 @@ def decode_update(data: bytes, request_id: str) -> PrivateUpdate:
     Raises:
         Refusal: the site's own, or of what is no release.
     """
-    found = _answer(data, "update").update
+    return PrivateUpdate(request_id, *_parts(_answer(data, "update").update))
+
+
+def decode_histogram(data: bytes, request_id: str) -> PrivateHistogram:
+    """The histogram that answers the request of this id.
+
+    Raises:
+        Refusal: the site's own, or of what is no histogram.
+    """
+    return PrivateHistogram(request_id, *_parts(_answer(data, "histogram").histogram))
+
+
+def _parts(found: pb.Update) -> tuple[FloatVector, PrivacyEvent, str]:
     kinds = {number: kind for kind, number in _KINDS.items()}
     refuse_malformed({"kind": found.event.kind in kinds})
     event = PrivacyEvent(
@@ -178,8 +223,7 @@ def decode_update(data: bytes, request_id: str) -> PrivateUpdate:
         found.event.steps,
         found.event.unit,
     )
-    values = _to_vector("values", found.values)
-    return PrivateUpdate(request_id, values, event, _to_hex(found.ledger_head))
+    return _to_vector("values", found.values), event, _to_hex(found.ledger_head)
 
 
 def encode_refusal(code: RefusalCode) -> pb.Reply:

@@ -32,9 +32,16 @@ MAY_LEAVE = {
     "update.event.steps": "asked for",
     "update.event.unit": "policy",
     "update.ledger_head": "ledger",
+    "histogram.values": "released by the mechanism",
+    "histogram.event.kind": "asked for",
+    "histogram.event.noise_multiplier": "asked for",
+    "histogram.event.sampling_rate": "asked for",
+    "histogram.event.steps": "asked for",
+    "histogram.event.unit": "policy",
+    "histogram.ledger_head": "ledger",
     "refusal": "an enumeration",
 }
-TEXTS = {"facts.name", "facts.unit", "update.event.unit"}
+TEXTS = {"facts.name", "facts.unit", "update.event.unit", "histogram.event.unit"}
 """Constants of the policy; everything else is a number, a digest or the noised vector."""
 
 
@@ -54,7 +61,7 @@ def test_nothing_but_this_list_can_leave() -> None:
 
 def test_every_method_answers_with_a_reply() -> None:
     methods = pb.DESCRIPTOR.services_by_name["Site"].methods
-    assert {method.name for method in methods} == {wire.DESCRIBE, wire.COMMIT, wire.TRAIN}
+    assert {method.name for method in methods} == {wire.DESCRIBE, wire.COMMIT, wire.TRAIN, wire.VOTE}
     assert {method.output_type.full_name for method in methods} == {pb.Reply.DESCRIPTOR.full_name}
     assert all("protocol" in method.input_type.fields_by_name for method in methods)
     assert pb.DESCRIPTOR.services_by_name["Site"].full_name == wire.SERVICE

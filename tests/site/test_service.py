@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from fedpeft.errors import LedgerError, MechanismError, Refusal
+from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
 from fedpeft.site import service, wire
 from fedpeft.site import site_pb2 as pb
 from fedpeft.site.remote import RemoteSite
@@ -41,6 +42,8 @@ REQUEST = TrainRequest(
     "run", "run:here:1", 1, 1, 0.5, 1.1, 0.1, (1.0,), "flat", "d", np.ones(3, np.float32), HEAD
 )
 EVENT = PrivacyEvent("poisson-gaussian", 1.1, 0.1, 1, "record")
+VOTE = VoteRequest("run", "run:here:v", 6.5, "map", 1, np.ones((3, 2), np.float32), HEAD)
+VOTED = PrivacyEvent("gaussian", 6.5, 1.0, 1, "record")
 
 
 class FakeSite:
@@ -62,6 +65,10 @@ class FakeSite:
         self._note(request.digest())
         self.work()
         return PrivateUpdate(request.request_id, 2 * request.adapter, EVENT, HEAD)
+
+    def vote(self, request: VoteRequest) -> PrivateHistogram:
+        self._note(request.digest())
+        return PrivateHistogram(request.request_id, request.bins[:, 0], VOTED, HEAD)
 
     def _note(self, what: object) -> None:
         self.asked.append(what)
@@ -103,6 +110,7 @@ ASK: dict[str, Callable[[RemoteSite], object]] = {
     "facts": lambda site: site.facts(),
     "commit": lambda site: site.commit(SCHEDULE),
     "train": lambda site: site.train(REQUEST),
+    "vote": lambda site: site.vote(VOTE),
 }
 
 
@@ -113,7 +121,10 @@ def test_a_site_behind_a_socket_answers_as_it_does_in_the_process(listen: Listen
     assert remote.commit(SCHEDULE) is None
     assert remote.train(REQUEST).values.tolist() == [2.0, 2.0, 2.0]
     assert remote.train(REQUEST).event == EVENT
-    assert site.asked == ["facts", SCHEDULE, REQUEST.digest(), REQUEST.digest()]
+    assert remote.vote(VOTE).values.tolist() == [1.0, 1.0, 1.0]
+    assert remote.vote(VOTE).event == VOTED
+    digests = [request.digest() for request in (REQUEST, REQUEST, VOTE, VOTE)]
+    assert site.asked == ["facts", SCHEDULE, *digests]
 
 
 @pytest.mark.parametrize("method", ASK)
@@ -140,6 +151,7 @@ MESSAGES = {
     wire.DESCRIBE: wire.encode_describe(),
     wire.COMMIT: wire.encode_schedule(SCHEDULE),
     wire.TRAIN: wire.encode_train(REQUEST),
+    wire.VOTE: wire.encode_vote(VOTE),
 }
 
 

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from fedpeft.errors import Refusal
+from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
 from fedpeft.site import site_pb2 as pb
 from fedpeft.site import wire
 from fedpeft.types import PrivacyEvent, PrivateUpdate, RefusalCode, Schedule, SiteFacts, TrainRequest
 
 HEAD = "0f" * 32
-SCHEDULE = Schedule("run", ((1.25, 3), (0.1 + 0.2, 4)), 0.1, "patient")
+VOTES = (("synthesis", 6.5, 1), ("selection", 0.1 + 0.2, 2))
+SCHEDULE = Schedule("run", ((1.25, 3), (0.1 + 0.2, 4)), 0.1, "patient", votes=VOTES)
 FACTS = SiteFacts("st-mary", 4000, "patient", 8.0, 1e-5, HEAD)
 REQUEST = TrainRequest(
     run_id="run",
@@ -35,6 +37,10 @@ UPDATE = PrivateUpdate(
     np.array([0.1, -0.2, 7.0], dtype=np.float32),
     PrivacyEvent("poisson-gaussian", 1.1, 1 / 3, 2, "patient"),
     HEAD,
+)
+VOTE = VoteRequest("run", "run:v", 6.5, "map", 2, np.arange(6, dtype=np.float32).reshape(3, 2), HEAD)
+HISTOGRAM = PrivateHistogram(
+    "run:v", np.array([0.5, -3.0], dtype=np.float32), PrivacyEvent("gaussian", 6.5, 1.0, 1, "patient"), HEAD
 )
 
 
@@ -66,6 +72,27 @@ def test_every_field_of_a_request_is_sent(field: str) -> None:
     changed = dataclasses.replace(REQUEST, **{field: other[field]})
     arrived = getattr(wire.decode_train(_sent(wire.encode_train(changed))), field)
     np.testing.assert_array_equal(arrived, other[field])
+
+
+def test_votes_arrive_as_they_were_sent() -> None:
+    arrived = wire.decode_vote(_sent(wire.encode_vote(VOTE)))
+    assert (arrived.digest(), arrived.ledger_head) == (VOTE.digest(), HEAD)
+    histogram = wire.decode_histogram(_sent(wire.encode_histogram(HISTOGRAM)), "run:v")
+    assert histogram.values.tobytes() == HISTOGRAM.values.tobytes()
+    assert dataclasses.replace(histogram, values=None) == dataclasses.replace(HISTOGRAM, values=None)
+
+
+@pytest.mark.parametrize("dimension", [0, -1, 4])
+def test_bins_that_are_no_table_are_refused(dimension: int) -> None:
+    message = wire.encode_vote(VOTE)
+    message.dimension = dimension
+    with pytest.raises(Refusal, match="dimension"):
+        wire.decode_vote(_sent(message))
+
+
+def test_an_update_is_no_histogram() -> None:
+    with pytest.raises(Refusal, match="malformed"):
+        wire.decode_histogram(_sent(wire.encode_update(UPDATE)), "run:v")
 
 
 def test_answers_arrive_as_they_were_sent() -> None:
