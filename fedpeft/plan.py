@@ -13,16 +13,22 @@ from fedpeft.adapters.adapter import plan_layout
 from fedpeft.backbone.skeleton import backbone_skeleton
 from fedpeft.config import RunConfig, missing_files, warnings_of
 from fedpeft.dimensions import DimensionRule, dimension_rule, signal_over_noise
-from fedpeft.privacy.accountant import epsilon_pld
+from fedpeft.privacy.accountant import calibrate, epsilon_pld
 from fedpeft.privacy.clipping import released_size
+from fedpeft.privacy.events import GAUSSIAN
+from fedpeft.privacy.metric import EvaluateRequest
 from fedpeft.privacy.schedules.base import find as find_schedule
 from fedpeft.privacy.schedules.base import stretches
 from fedpeft.privacy.schedules.calibrated import Parts, calibrate_parts
 from fedpeft.privacy.tasks import epsilon_by_task
+from fedpeft.settings import EvaluationSettings
 from fedpeft.training.learning_rate import learning_rates
 from fedpeft.types import JsonDict, Layout, PrivacyEvent, Schedule
 
 _BYTES_PER_VALUE: Final = 4
+
+Votes = tuple[tuple[str, float, int], ...]
+"""``(stage, noise_multiplier, releases)`` of releases about every unit, beside the steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,7 @@ class SitePlan:
         steps: private steps to pay for, over all rounds, the crash reserve included.
         epsilon: of these steps at the run's delta, composed by PLD; at most what was asked for.
         epsilon_by_task: likewise for the units of each task, where tasks have weights.
+        votes: ``(stage, noise_multiplier, releases)`` of what is paid for beside the steps.
     """
 
     name: str
@@ -48,6 +55,7 @@ class SitePlan:
     steps: int
     epsilon: float
     epsilon_by_task: Mapping[str, float]
+    votes: Votes = ()
 
     @property
     def typical_multiplier(self) -> float:
@@ -93,7 +101,21 @@ class Plan:
 
     def schedule(self, site: SitePlan, run_id: str) -> Schedule:
         """What ``site`` is asked to commit before the first step."""
-        return Schedule(run_id, site.schedule, site.sampling_rate, self.unit)
+        return Schedule(run_id, site.schedule, site.sampling_rate, self.unit, votes=site.votes)
+
+    def _stages(self) -> JsonDict:
+        """What each stage would cost alone; together they cost at most ``epsilon``, not the sum."""
+        stages = {"training": {"epsilon": max(site.epsilon for site in self.sites)}}
+        for stage in dict.fromkeys(vote[0] for site in self.sites for vote in site.votes):
+            alone = [
+                epsilon_pld(
+                    [PrivacyEvent(GAUSSIAN, m, 1.0, n, self.unit) for s, m, n in site.votes if s == stage],
+                    self.delta,
+                )
+                for site in self.sites
+            ]
+            stages[stage] = {"epsilon": max(alone)}
+        return stages
 
     def to_json(self) -> JsonDict:
         """The plan for machines."""
@@ -106,7 +128,7 @@ class Plan:
             "segments": len(self.layout.segments),
             "dimensions": self.dimensions.to_json(),
             "signal_over_noise": self.signal_over_noise,
-            "stages": {"training": {"epsilon": max(site.epsilon for site in self.sites)}},
+            "stages": self._stages(),
             "epsilon_by_task": self.epsilon_by_task,
             "sites": [asdict(site) for site in self.sites],
             "bytes_a_round": self.bytes_a_round,
@@ -181,6 +203,8 @@ def guarantee(config: RunConfig) -> str:
             f"Rounding in {' and '.join(sorted(coarse))}, by which examples of one micro-batch move one "
             "another's gradients, is not covered."
         )
+    if config.evaluation.private:
+        parts.append("Counts of right held-out units are noised, and paid for out of the same epsilon.")
     if config.evaluation.records and not config.evaluation.public:
         parts.append("Metrics are exact on held-out records: they are NOT PRIVATE and not covered.")
     parts.append(
@@ -198,7 +222,10 @@ def _up(number: float) -> str:
 
 def _site_plan(config: RunConfig, name: str, declared_units: int, released: int) -> SitePlan:
     rate = config.training.sampling_rate
-    parts = calibrate_parts(site_epsilons(config)[name], config.delta, rate, _stretches(config))
+    epsilon = site_epsilons(config)[name]
+    votes = evaluation_votes(config.evaluation, epsilon, config.delta)
+    beside = tuple(PrivacyEvent(GAUSSIAN, m, 1.0, n, config.privacy.unit) for _, m, n in votes)
+    parts = calibrate_parts(epsilon, config.delta, rate, _stretches(config), beside)
     events = [PrivacyEvent("poisson-gaussian", m, rate, n, config.privacy.unit) for m, n in parts]
     return SitePlan(
         name=name,
@@ -210,7 +237,21 @@ def _site_plan(config: RunConfig, name: str, declared_units: int, released: int)
         steps=sum(steps for _, steps in parts),
         epsilon=epsilon_pld(events, config.delta),
         epsilon_by_task=epsilon_by_task(config.task_weights, parts, rate, config.delta, released),
+        votes=votes,
     )
+
+
+def evaluation_votes(evaluation: EvaluationSettings, epsilon: float, delta: float) -> Votes:
+    """The private evaluations of a run: one after the rounds, and one of the untouched backbone if wanted.
+
+    Raises:
+        ConfigError: no noise is enough for so small a share.
+    """
+    if not evaluation.private:
+        return ()
+    releases = 1 + evaluation.private_before
+    multiplier = calibrate(evaluation.epsilon_share * epsilon, delta, 1.0, releases)
+    return ((EvaluateRequest.stage, multiplier, releases),)
 
 
 def _stretches(config: RunConfig) -> Parts:

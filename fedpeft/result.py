@@ -10,9 +10,7 @@ import platform
 import resource
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
 from typing import Any, Final
 
 import numpy as np
@@ -37,24 +35,6 @@ _SCORE_TYPES: Final[dict[str, type[np.generic]]] = {
     "is_first": np.bool_,
 }
 _LIBRARIES = ("fedpeft", "flwr", "torch", "transformers", "peft", "opacus", "dp-accounting")
-
-
-@dataclass(slots=True)
-class Stopwatch:
-    """Seconds by stage; ``total`` runs from the beginning."""
-
-    started: float = field(default_factory=monotonic)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def lap(self, stage: str, since: float) -> float:
-        """Add the time since ``since`` to ``stage``; returns now."""
-        now = monotonic()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - since
-        return now
-
-    def to_json(self) -> dict[str, float]:
-        """All stages and the total."""
-        return {"total": monotonic() - self.started, **self.seconds}
 
 
 def spent_by_site(events: Mapping[str, Sequence[PrivacyEvent]], delta: float) -> dict[str, float]:
@@ -116,6 +96,7 @@ def make_result(
     outcome: Outcome,
     before: Scores | None,
     after: Scores | None,
+    private: JsonDict | None,
     seconds: Mapping[str, float],
 ) -> JsonDict:
     """Everything ``result.json`` holds."""
@@ -146,7 +127,7 @@ def make_result(
         "guarantee": plan.guarantee,
         "warnings": list(plan.warnings),
         "ledger_scope": "run",
-        "metrics": _metrics(config.evaluation, before, after),
+        "metrics": _metrics(config.evaluation, before, after) | {"private": private},
         "share_truncated": _share_truncated(workspace),
         "data": workspace.provenance,
         "selection": _selection(workspace.out),

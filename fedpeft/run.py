@@ -30,10 +30,11 @@ from fedpeft.privacy.allocation.allocator import Allocator
 from fedpeft.privacy.allocation.base import find as find_allocation
 from fedpeft.privacy.allocation.public import PublicStatistics
 from fedpeft.privacy.fitting import fitted
+from fedpeft.privacy.metric import EvaluatingTransport
+from fedpeft.private_evaluation import Lenient, evaluate_privately
 from fedpeft.result import (
     RESULT_FILE,
     Spending,
-    Stopwatch,
     make_result,
     save_scores,
     scores_from_json,
@@ -41,6 +42,7 @@ from fedpeft.result import (
 )
 from fedpeft.settings import FederationSettings, PrivacySettings
 from fedpeft.shared import content_digest
+from fedpeft.stopwatch import Stopwatch
 from fedpeft.training.learning_rate import learning_rates
 from fedpeft.types import FloatVector, JsonDict, Layout, Schedule, SiteFacts, Transport
 from fedpeft.warm_start import Start, warm_start
@@ -76,7 +78,7 @@ class Silence:
 def conduct(
     workspace: Workspace,
     plan: Plan,
-    transport: Transport,
+    transport: EvaluatingTransport,
     *,
     checkpoint: Checkpoint | None = None,
     reporter: Reporter | None = None,
@@ -110,16 +112,17 @@ def conduct(
         ids = [record.id for record in workspace.records]
         before = scores_from_json(scores, ids, workspace.out) if scores else None
     since = watch.lap("evaluate", since)
-    outcome = _rounds(workspace, plan, transport, checkpoint, reporter)
+    outcome = _rounds(workspace, plan, Lenient(transport), checkpoint, reporter)
     since = watch.lap("rounds", since)
     state = released_adapter(workspace.config.federation, outcome.state)
+    private, outcome = _evaluate_privately(workspace, transport, outcome, state)
     after = evaluate_state(workspace, state, "after", reporter)
     since = watch.lap("evaluate", since)
     save_scores(workspace.out / CHECKPOINT_FOLDER, before, after)
     workspace.adapter.load(state)
     export_peft(workspace.adapter, workspace.out / ADAPTER_FOLDER, workspace.backbone.name)
     watch.lap("export", since)
-    result = make_result(workspace, plan, outcome, before, after, _seconds(watch, outcome))
+    result = make_result(workspace, plan, outcome, before, after, private, _seconds(watch, outcome))
     _write_atomically(workspace.out / RESULT_FILE, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     return result
 
@@ -181,6 +184,18 @@ def _rounds(
         folder=workspace.out,
         on_round=on_round,
     )
+
+
+def _evaluate_privately(
+    workspace: Workspace, transport: EvaluatingTransport, outcome: Outcome, state: FloatVector
+) -> tuple[JsonDict | None, Outcome]:
+    """What the sites say, for noise and a price, about the state that is exported; ``None`` if not asked."""
+    config = workspace.config
+    if not config.evaluation.private:
+        return None, outcome
+    before = {"before": workspace.adapter.zeros()} if config.evaluation.private_before else {}
+    digest, deadline_s = workspace.adapter.digest, config.federation.deadline_s
+    return evaluate_privately(transport, outcome, before | {"after": state}, digest, deadline_s)
 
 
 def released_adapter(federation: FederationSettings, state: Checkpoint) -> FloatVector:

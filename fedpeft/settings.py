@@ -273,6 +273,14 @@ class EvaluationSettings(Section):
     labels: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     """All responses that there are, where there are few: each record is ranked against all others of them,
     so that ranking accuracy is label accuracy. Default: against three responses of its task."""
+    private: bool = False
+    """Ask each site after the rounds, and pay, for the noised number of its held-out units that are ranked
+    rightly. What they are ranked against is public: `labels`, or the responses of `path`, declared public."""
+    private_before: bool = False
+    """Ask the same about the untouched backbone, for as much again."""
+    epsilon_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Of `private`: what the noise of these counts alone would cost, as a share of epsilon. Composed with the
+    steps it raises their noise by far less."""
 
 
 class RunSettings(Section):

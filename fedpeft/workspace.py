@@ -27,13 +27,16 @@ from fedpeft.data.sources import Datasets, SourceRecords, load_records, read_sit
 from fedpeft.data.unit_tasks import weights_of_units
 from fedpeft.errors import together
 from fedpeft.evaluation import check_labels, choose_records
+from fedpeft.evaluation.private import answers_by_task, judge_units
 from fedpeft.plan import site_epsilons
 from fedpeft.privacy.allocation.public import PublicStatistics
 from fedpeft.privacy.ledger import Ledger
+from fedpeft.privacy.metric import EvaluateRequest
 from fedpeft.privacy.policy import Policy
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.privacy.tasks import UnitWeights
 from fedpeft.shared import Shared, content_digest
+from fedpeft.site.evaluation import HeldOut
 from fedpeft.site.site import Site
 from fedpeft.speed import make_execution
 from fedpeft.training.execution import PLAIN
@@ -139,6 +142,7 @@ class Workspace:
         self.provenance = sources.sites.provenance
         self._tell_what_is_cut()
         self.records = self._choose_records(sources.evaluation)
+        self._public_answers = answers_by_task(sources.evaluation if config.evaluation.public else None)
         self.num_parameters = self.model.num_parameters()
         self.lock = threading.Lock()
         self._progress = progress
@@ -244,8 +248,22 @@ class Workspace:
             new_randomness=self._randomness(name),
             arithmetic=self.config.privacy.arithmetic,
             weights=self.weights[name],
+            held_out=self._held_out(name),
             progress=self._site_progress(name),
         )
+
+    def _held_out(self, name: str) -> HeldOut | None:
+        """For private evaluations: a site's held-out units, against answers that are public."""
+        config, model, device = self.config, self.model, self.backbone.device
+        if not config.evaluation.private:
+            return None
+        units: dict[str, list[Record]] = {}
+        for record in self.data[name].held_out:
+            units.setdefault(record.unit, []).append(record)
+        declared = config.declared_units[name] * config.data.held_out
+        labels = config.evaluation.labels
+        judge = partial(judge_units, model, self.prompter, units, self._public_answers, labels, device=device)
+        return HeldOut(judge, declared)
 
     def _private_folder(self) -> Path:
         """Of the sites; nobody else may look into it."""
@@ -262,6 +280,7 @@ class Workspace:
             epsilon=site_epsilons(self.config)[name],
             delta=self.config.delta,
             expires=datetime.date.max,
+            stages=("training", *((EvaluateRequest.stage,) if self.config.evaluation.private else ())),
             crash_reserve=self.config.privacy.crash_reserve,
         )
 

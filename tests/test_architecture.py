@@ -28,9 +28,9 @@ LONGEST_FILE = 300
 ORDER = (
     "types", "errors", "cache", "shared", "settings", "stage_settings",
     "data", "backbone", "adapters", "privacy", "training", "evaluation", "site",
-    "aggregation", "checkpoint", "federation", "synthesis", "selection",
+    "aggregation", "checkpoint", "federation", "private_evaluation", "synthesis", "selection",
     "config", "dimensions", "plan", "cost", "search", "proposal", "layer_choice", "forecast", "tuning",
-    "folder", "speed", "timing",
+    "folder", "speed", "timing", "stopwatch",
     "workspace", "warm_start", "result", "run", "adapter_evaluation", "audit", "doctor",
     "flower", "baselines", "testing", "cli",
 )  # fmt: skip

@@ -98,6 +98,16 @@ BROKEN = {
     "epsilon of a date": ("[privacy]\nepsilon = 2026-01-01", "privacy.epsilon", "2026-01-01"),
     "delta one": ("[privacy]\ndelta = 1.0", "privacy.delta", "below 1"),
     "unknown clipping": ("[privacy]\nclipping = 'none'", "privacy.clipping", '"automatic" or "flat"'),
+    "private evaluation against nothing public": (
+        "[evaluation]\nprivate = true", "evaluation.private", "list evaluation.labels or a public"
+    ),
+    "private evaluation of nothing held out": (
+        "[data]\nheld_out = 0.0\n[evaluation]\nprivate = true\nlabels = ['a', 'b']\nrecords = 0",
+        "data.held_out", "which asks about held-out units",
+    ),
+    "private before and not after": (
+        "[evaluation]\nprivate_before = true", "evaluation.private_before", "set that too"
+    ),
     "statistics for a rule that learns nothing": (
         "[privacy]\nallocation_start = 'start.json'", "privacy.allocation_start", "choose a rule that learns"
     ),

@@ -68,6 +68,22 @@ def _site_epsilon(config: RunConfig) -> Iterator[Problem]:
             yield Problem((key, "privacy.epsilon"), line)
 
 
+def _private_evaluation(config: RunConfig) -> Iterator[Problem]:
+    evaluation, key = config.evaluation, "evaluation.private"
+    if not evaluation.private:
+        if evaluation.private_before:
+            rule = "has no use without evaluation.private; set that too"
+            yield Problem(("evaluation.private_before", key), f"evaluation.private_before = true: {rule}")
+        return
+    if config.data.held_out == 0:
+        rule = "must be above 0 with evaluation.private, which asks about held-out units; hold out a share"
+        yield Problem(("data.held_out", key), f"data.held_out = {config.data.held_out}: {rule}")
+    if not evaluation.labels and (evaluation.path is None or not evaluation.public):
+        rule = "needs public answers to rank against; list evaluation.labels or a public evaluation.path"
+        keys = (key, "evaluation.labels", "evaluation.path", "evaluation.public")
+        yield Problem(keys, f"{key} = true: {rule}")
+
+
 def _allocation_start(config: RunConfig) -> Iterator[Problem]:
     path, rule = config.privacy.allocation_start, config.privacy.allocation
     if path is not None and rule == "uniform":
@@ -128,6 +144,7 @@ _CHECKS: Final[tuple[Callable[[RunConfig], Iterator[Problem]], ...]] = (
     _different_names,
     _declared_units,
     _site_epsilon,
+    _private_evaluation,
     _allocation_start,
     _task_weights,
     _min_sites,

@@ -42,3 +42,11 @@ def judge_units(
         answers = answer(model, questions, device=device, max_tokens=max_tokens)
         judged[unit] = [is_first(q, found) for q, found in zip(questions, answers, strict=True)]
     return judged
+
+
+def answers_by_task(public: Sequence[Record] | None) -> dict[str, list[str]]:
+    """Responses of records that are declared public, which private answers may be ranked against."""
+    answers: dict[str, list[str]] = {}
+    for record in public or ():
+        answers.setdefault(record.task, []).append(record.response)
+    return answers

@@ -18,7 +18,8 @@ from fedpeft.errors import ConfigError, Refusal
 from fedpeft.flower.client import SitePort, build_client_app
 from fedpeft.flower.grid import Config
 from fedpeft.flower.server import build_server_app
-from fedpeft.types import RefusalCode, Transport
+from fedpeft.privacy.metric import EvaluatingTransport
+from fedpeft.types import RefusalCode
 
 if TYPE_CHECKING:
     from fedpeft.workspace import Workspace
@@ -56,7 +57,7 @@ def _behind(socket: str) -> SitePort:
     return RemoteSite(Path(socket))
 
 
-def conduct_run(transport: Transport, run_config: Config) -> None:
+def conduct_run(transport: EvaluatingTransport, run_config: Config) -> None:
     """Plan and conduct the run; its folder must not exist yet, or be empty."""
     from fedpeft.folder import prepare_folder
     from fedpeft.run import conduct, plan_of

@@ -18,6 +18,7 @@ from flwr.clientapp import ClientApp
 from fedpeft.errors import Refusal
 from fedpeft.flower import messages
 from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
+from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
 from fedpeft.types import PrivateUpdate, RefusalCode, Schedule, SiteFacts, TrainRequest
 
 _log = logging.getLogger(__name__)
@@ -40,6 +41,10 @@ class SitePort(Protocol):
 
     def vote(self, request: VoteRequest) -> PrivateHistogram:
         """Answer a vote; raises ``Refusal``."""
+        ...
+
+    def evaluate(self, request: EvaluateRequest) -> PrivateMetric:
+        """Answer a private evaluation; raises ``Refusal``."""
         ...
 
 
@@ -93,6 +98,15 @@ class Handlers:
 
         return _answer(message, serve)
 
+    def evaluate(self, message: Message, context: Context) -> Message:
+        """``query.evaluate``: a noised count."""
+
+        def serve(content: RecordDict) -> RecordDict:
+            request = messages.decode_evaluate(content)
+            return messages.encode_metric(self.find_site(context).evaluate(request))
+
+        return _answer(message, serve)
+
 
 def build_client_app(find_site: FindSite) -> ClientApp:
     """A ClientApp over the site that belongs to a context.
@@ -105,6 +119,7 @@ def build_client_app(find_site: FindSite) -> ClientApp:
     app.query("describe")(handlers.describe)
     app.query("commit")(handlers.commit)
     app.query("vote")(handlers.vote)
+    app.query("evaluate")(handlers.evaluate)
     app.train()(handlers.train)
     return app
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What travels between coordinator and site: seven kinds of content and a refusal code, nothing else.
+"""What travels between coordinator and site: nine kinds of content and a refusal code, nothing else.
 
 The tables below are the whole contract of what can leave a site; a value that has no line here has no
 serializer. Reading is strict: another protocol version, a field that is missing, unknown or of another
@@ -28,6 +28,7 @@ from fedpeft.flower.packing import (
 from fedpeft.flower.packing import encode_vector as encode_vector
 from fedpeft.privacy.events import check_event
 from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
+from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
 from fedpeft.types import (
     PrivacyEvent,
     PrivateUpdate,
@@ -57,6 +58,10 @@ _VOTE: Fields = {
     "run_id": str, "request_id": str, "noise_multiplier": float, "embedding": str, "neighbours": int,
     "dimension": int, "ledger_head": str,
 }  # fmt: skip
+_EVALUATE: Fields = {
+    "run_id": str, "request_id": str, "noise_multiplier": float, "layout_digest": str, "ledger_head": str,
+}  # fmt: skip
+_COUNT: Fields = {"correct": float, "declared": float}
 _NOTHING: Fields = {}
 
 _SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -220,6 +225,37 @@ def decode_histogram(content: RecordDict) -> PrivateHistogram:
     return PrivateHistogram(**_unpack_release(content, "histogram"))
 
 
+def encode_evaluate(request: EvaluateRequest, adapter: ArrayRecord) -> RecordDict:
+    """A private evaluation that is asked for; ``adapter`` is ``encode_vector(request.adapter)``."""
+    return pack("evaluate", read(request, _EVALUATE), vector=adapter, protocol=request.protocol)
+
+
+def decode_evaluate(content: RecordDict) -> EvaluateRequest:
+    """The request, its adapter read-only; its ranges are the site's to check.
+
+    Raises:
+        Refusal: it is no ``EvaluateRequest``.
+    """
+    fields = unpack(content, "evaluate", _EVALUATE, has_vector=True)
+    return EvaluateRequest(**fields, adapter=unpack_vector(content))
+
+
+def encode_metric(metric: PrivateMetric) -> RecordDict:
+    """A noised count and what it cost."""
+    fields = {"request_id": metric.request_id, "ledger_head": metric.ledger_head}
+    return pack("metric", fields | read(metric, _COUNT) | read(metric.event, _EVENT))
+
+
+def decode_metric(content: RecordDict) -> PrivateMetric:
+    """The count, its event one that an accountant can compose; what was asked is not known here.
+
+    Raises:
+        Refusal: the site's own, or of content that is no ``PrivateMetric``.
+    """
+    fields = unpack(content, "metric", {**_RELEASE, **_COUNT})
+    return PrivateMetric(**_with_event(fields))
+
+
 def encode_refusal(code: RefusalCode) -> RecordDict:
     """A code and nothing more: the reason stays in the site's own log."""
     return pack("refusal", {"code": code.value})
@@ -232,10 +268,15 @@ def _pack_release(kind: str, release: PrivateUpdate | PrivateHistogram) -> Recor
 
 def _unpack_release(content: RecordDict, kind: str) -> dict[str, Any]:
     fields = unpack(content, kind, _RELEASE, has_vector=True)
+    return {**_with_event(fields), "values": unpack_vector(content)}
+
+
+def _with_event(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a release, those of its event put together."""
     event = PrivacyEvent(**{name: fields.pop(name) for name in _EVENT})
     try:
         check_event(event)
     except EventError as error:
         raise Refusal(RefusalCode.MALFORMED, str(error)) from error
     require("ledger_head", is_line(fields["ledger_head"]))
-    return {**fields, "event": event, "values": unpack_vector(content)}
+    return {**fields, "event": event}

@@ -17,7 +17,7 @@ from fedpeft.types import PROTOCOL_VERSION, FloatVector, RefusalCode
 Fields = Mapping[str, type]
 """The fields of a message and their types."""
 
-ANSWERS = ("facts", "consent", "update", "histogram")
+ANSWERS = ("facts", "consent", "update", "histogram", "metric")
 """What a site may send instead of a refusal."""
 
 _REFUSAL: Fields = {"code": str}

@@ -10,9 +10,8 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedpeft.flower.grid import Config
 from fedpeft.flower.transport import FlowerTransport
-from fedpeft.types import Transport
 
-Conduct = Callable[[Transport, Config], None]
+Conduct = Callable[[FlowerTransport, Config], None]
 
 
 def build_server_app(conduct: Conduct) -> ServerApp:

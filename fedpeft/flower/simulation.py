@@ -27,11 +27,13 @@ from fedpeft.layer_choice import (
     write_choice,
 )
 from fedpeft.plan import Plan
-from fedpeft.result import RESULT_FILE, Stopwatch
+from fedpeft.privacy.metric import EvaluatingTransport
+from fedpeft.result import RESULT_FILE
 from fedpeft.run import Reporter, conduct, plan_of
 from fedpeft.shared import Shared
+from fedpeft.stopwatch import Stopwatch
 from fedpeft.training.local import StepProgress
-from fedpeft.types import JsonDict, Transport
+from fedpeft.types import JsonDict
 from fedpeft.workspace import Sources, Workspace, read_sources
 
 
@@ -159,7 +161,7 @@ def _run(
         workspace.site(index)
     results: list[JsonDict] = []
 
-    def coordinate(transport: Transport, _run_config: object) -> None:
+    def coordinate(transport: EvaluatingTransport, _run_config: object) -> None:
         results.append(
             conduct(workspace, plan, transport, checkpoint=checkpoint, reporter=observer, watch=watch)
         )

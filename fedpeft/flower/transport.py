@@ -19,6 +19,7 @@ from fedpeft.errors import ConfigError, Refusal
 from fedpeft.flower import messages
 from fedpeft.flower.grid import InProcessGrid
 from fedpeft.privacy.histogram import VoteAnswer, VoteRequest
+from fedpeft.privacy.metric import EvaluateRequest, MetricAnswer
 from fedpeft.types import Answer, RefusalCode, Schedule, SiteFacts, TrainRequest
 
 _log = logging.getLogger(__name__)
@@ -106,6 +107,19 @@ class FlowerTransport:
             self._send(exchange, site, "query.vote", messages.encode_vote(request, bins[id(request.bins)]))
         for site, content in _in_order(list(requests), exchange):
             yield site, _release(site, content, messages.decode_histogram)
+
+    def evaluate(
+        self, requests: Mapping[str, EvaluateRequest], deadline_s: float
+    ) -> Iterator[tuple[str, MetricAnswer]]:
+        """Ask all sites at once; yield answers in the order of the requests, each as soon as it can be."""
+        exchange: _Exchange[str] = self._exchange(deadline_s)
+        shared = {id(request.adapter): request.adapter for request in requests.values()}
+        adapters = {key: messages.encode_vector(vector) for key, vector in shared.items()}
+        for site, request in requests.items():
+            content = messages.encode_evaluate(request, adapters[id(request.adapter)])
+            self._send(exchange, site, "query.evaluate", content)
+        for site, content in _in_order(list(requests), exchange):
+            yield site, _release(site, content, messages.decode_metric)
 
     def _send(self, exchange: _Exchange[str], site: str, message_type: str, content: RecordDict) -> None:
         if site in self._nodes:

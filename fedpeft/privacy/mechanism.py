@@ -90,7 +90,7 @@ def release_count(
     rows = torch.tensor(shares, dtype=torch.float64).reshape(-1, 1).nan_to_num(nan=0.0).clamp(0.0, 1.0)
     total.add(slice(0, 1), torch.ones(len(rows), dtype=torch.float64), rows)
     count = float(total.noised(stream)[0])
-    return Released(count, PrivacyEvent("poisson-gaussian", total.noise_multiplier, 1.0, 1, unit))
+    return Released(count, PrivacyEvent("gaussian", total.noise_multiplier, 1.0, 1, unit))
 
 
 def release_histogram(

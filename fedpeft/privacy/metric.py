@@ -4,13 +4,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 from fedpeft.privacy.histogram import VoteRequest
-from fedpeft.types import PROTOCOL_VERSION, FloatVector, PrivacyEvent, TrainRequest
+from fedpeft.types import (
+    PROTOCOL_VERSION,
+    FloatVector,
+    PrivacyEvent,
+    RefusalCode,
+    TrainRequest,
+    Transport,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +26,7 @@ class EvaluateRequest:
     """A private evaluation asked of one site: how many of its held-out units answer rightly.
 
     Attributes:
-        run_id: of a commitment for the stage ``"evaluation"``, at rate 1.
+        run_id: of a commitment that has releases of the stage ``"evaluation"``.
         noise_multiplier: standard deviation of the noise on the count, which a unit moves by at most 1.
         adapter: ``(d,)`` float32, the state to evaluate.
     """
@@ -32,7 +40,7 @@ class EvaluateRequest:
     protocol: int = PROTOCOL_VERSION
 
     stage: ClassVar[str] = "evaluation"
-    kind: ClassVar[str] = "poisson-gaussian"
+    kind: ClassVar[str] = "gaussian"
     sampling_rate: ClassVar[float] = 1.0
     local_steps: ClassVar[int] = 1
 
@@ -60,6 +68,19 @@ class PrivateMetric:
     declared: float
     event: PrivacyEvent
     ledger_head: str
+
+
+MetricAnswer = PrivateMetric | RefusalCode
+
+
+class EvaluatingTransport(Transport, Protocol):
+    """A transport that reaches sites for private evaluations as well."""
+
+    def evaluate(
+        self, requests: Mapping[str, EvaluateRequest], deadline_s: float
+    ) -> Iterable[tuple[str, MetricAnswer]]:
+        """Ask each site for its count; answers in the order of the requests."""
+        ...
 
 
 Payable = TrainRequest | EvaluateRequest | VoteRequest

@@ -91,7 +91,7 @@ def release_metric(
         arithmetic=arithmetic,
         stream=randomness.stream("metric"),
     )
-    if released.event != PrivacyEvent("poisson-gaussian", request.noise_multiplier, 1.0, 1, unit):
+    if released.event != PrivacyEvent(request.kind, request.noise_multiplier, 1.0, 1, unit):
         raise MechanismError("the mechanism's event is not the one that was charged; nothing is released")
     metric = PrivateMetric(request.request_id, released.value, held_out.declared_units, released.event, head)
     ledger.store(request.request_id, metric_to_bytes(metric))

@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2
 
 from fedpeft.errors import Refusal
 from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
+from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
 from fedpeft.site import wire
 from fedpeft.types import PrivateUpdate, RefusalCode, Schedule, SiteFacts, TrainRequest
 
@@ -80,6 +81,14 @@ class RemoteSite:
         """
         data = self._ask(wire.VOTE, lambda: wire.encode_vote(request), self._train_s)
         return wire.decode_histogram(data, request.request_id)
+
+    def evaluate(self, request: EvaluateRequest) -> PrivateMetric:
+        """Refuse: private evaluations are not served over the socket.
+
+        Raises:
+            Refusal: ``POLICY``.
+        """
+        raise Refusal(RefusalCode.POLICY, f"{request.stage}: is not served over the socket")
 
     def is_healthy(self) -> bool:
         """Whether the site says that it serves; ``False`` too where nobody listens."""

@@ -16,8 +16,10 @@ from fedpeft.checkpoint import load
 from fedpeft.errors import DataError, RunDirectoryError, UserError
 from fedpeft.flower.simulation import resume, simulate
 from fedpeft.privacy.ledger import verify_all
+from fedpeft.privacy.policy import Policy
 from fedpeft.site import site as site_module
 from fedpeft.testing import run_tiny_federation, tiny_backbone, tiny_config, write_records
+from fedpeft.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +246,63 @@ def test_a_unit_of_several_tasks_leaves_no_folder_and_spends_nothing(tmp_path: P
     with pytest.raises(DataError, match="site1: a unit has records of several tasks"):
         simulate(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+PRIVATE = [
+    "evaluation.private=true", "evaluation.private_before=true", "evaluation.epsilon_share=0.3",
+    "data.held_out=0.3", "evaluation.public=false", "evaluation.records=0",
+    'evaluation.labels=["red", "green", "blue", "small"]',
+]  # fmt: skip
+
+
+def test_private_evaluation_is_paid_for_with_the_steps(tmp_path: Path) -> None:
+    result = run_tiny_federation(tmp_path, overrides=PRIVATE)
+    private = result["metrics"]["private"]
+    for name in ("before", "after"):
+        accuracy = private[name]["ranking_accuracy"]
+        assert 0 <= accuracy["low"] <= accuracy["value"] <= accuracy["high"] <= 1
+        assert set(private[name]["by_site"]) == {"site0", "site1"}
+        assert private[name]["without"] == {}
+    assert 7.9 < result["epsilon_spent"] <= result["epsilon"] == 8.0
+    assert "Counts of right held-out units" in result["guarantee"]
+    reports = verify_all(tmp_path / "run" / "ledger")
+    assert all(report.ok for report in reports)
+    for report in reports:
+        assert report.num_events == report.num_releases == 2 + 2
+        assert report.epsilon_spent == pytest.approx(
+            result["epsilon_spent_by_site"][report.identity], abs=1e-3
+        )
+
+
+def test_a_plan_with_private_evaluation_costs_the_same_and_adds_less_noise_than_two_runs(
+    tmp_path: Path,
+) -> None:
+    from fedpeft.plan import make_plan
+
+    plain, private = (make_plan(tiny_config(tmp_path / str(len(o)), overrides=o)) for o in ([], PRIVATE))
+    less = make_plan(tiny_config(tmp_path / "less", overrides=["privacy.epsilon=5.6"]))
+    noise = [plan.sites[0].noise_multiplier for plan in (plain, private, less)]
+    assert noise[0] < noise[1] < noise[2]
+    assert private.epsilon == plain.epsilon == 8.0
+    assert private.to_json()["stages"]["evaluation"]["epsilon"] == pytest.approx(2.4, abs=0.01)
+
+
+def test_a_site_that_forbids_private_evaluation_goes_on_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = Workspace._policy
+
+    def strict(workspace: Workspace, name: str) -> Policy:
+        terms = policy(workspace, name)
+        return terms.model_copy(update={"stages": ("training",)}) if name == "site1" else terms
+
+    monkeypatch.setattr(Workspace, "_policy", strict)
+    result = run_tiny_federation(tmp_path, overrides=PRIVATE)
+    assert result["rounds_completed"] == 2
+    assert result["left_out"] == {}
+    assert result["metrics"]["private"]["after"]["without"] == {"site1": "policy"}
+    assert set(result["metrics"]["private"]["after"]["by_site"]) == {"site0"}
+    assert all(report.ok for report in verify_all(tmp_path / "run" / "ledger"))
 
 
 def test_undeclared_evaluation_is_marked(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from fedpeft.data.prompts import Prompter
 from fedpeft.data.records import Record
-from fedpeft.evaluation.private import judge_units
+from fedpeft.evaluation.private import answers_by_task, judge_units
 from fedpeft.evaluation.selection import ask_against
 from fedpeft.testing import tiny_backbone
 
@@ -50,3 +50,9 @@ def test_distractors_are_public_ones() -> None:
     for question in ask_against(records("a", 10), prompter, PUBLIC):
         assert len(question.responses) == 4
         assert set(question.responses[1:]) <= public
+
+
+def test_public_answers_are_kept_by_task() -> None:
+    found = answers_by_task([*records("a", 2), *records("b", 1, "size")])
+    assert found == {"colour": ["red", "blue"], "size": ["red"]}
+    assert answers_by_task(None) == {}

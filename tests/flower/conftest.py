@@ -7,6 +7,7 @@ import pytest
 import fedpeft.flower  # noqa: F401  # sets the environment before flwr is imported
 from fedpeft.errors import Refusal
 from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
+from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
 from fedpeft.types import PrivacyEvent, PrivateUpdate, SiteFacts, TrainRequest
 
 
@@ -40,6 +41,13 @@ class FakeSite:
         values = np.arange(len(request.bins), dtype=np.float32) + len(request.request_id)
         event = PrivacyEvent("gaussian", request.noise_multiplier, 1.0, 1, "record")
         return PrivateHistogram(request.request_id, values, event, f"head:{request.request_id}")
+
+    def evaluate(self, request):
+        self._called("evaluate", request)
+        event = PrivacyEvent("gaussian", request.noise_multiplier, 1.0, 1, "record")
+        return PrivateMetric(
+            request.request_id, float(request.adapter.sum()), 10.0, event, f"head:{request.request_id}"
+        )
 
     def _called(self, method, argument=None):
         self.calls.append((method, argument))
@@ -77,6 +85,16 @@ def vote_for():
 
     def make(site: str) -> VoteRequest:
         return VoteRequest("run", f"run:{site}:v", 6.5, "map", 1, np.eye(3, 4, dtype=np.float32), "head")
+
+    return make
+
+
+@pytest.fixture
+def evaluation_for():
+    """``evaluation_for("a")``: a well-formed request for a private evaluation."""
+
+    def make(site: str) -> EvaluateRequest:
+        return EvaluateRequest("run", f"run:{site}:e", 3.5, "abc", np.ones(4, np.float32), "head")
 
     return make
 

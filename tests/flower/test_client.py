@@ -26,8 +26,8 @@ def _ask(grid, message_type, content):
 
 
 @pytest.fixture
-def contents(request_for, vote_for):
-    request, vote = request_for("site-00"), vote_for("site-00")
+def contents(request_for, vote_for, evaluation_for):
+    request, vote, evaluation = request_for("site-00"), vote_for("site-00"), evaluation_for("site-00")
     return {
         "facts": ("query.describe", messages.encode_describe(), messages.decode_facts),
         "commit": ("query.commit", messages.encode_schedule(SCHEDULE), messages.decode_consent),
@@ -41,13 +41,18 @@ def contents(request_for, vote_for):
             messages.encode_vote(vote, messages.encode_vector(vote.bins.ravel())),
             messages.decode_histogram,
         ),
+        "evaluate": (
+            "query.evaluate",
+            messages.encode_evaluate(evaluation, messages.encode_vector(evaluation.adapter)),
+            messages.decode_metric,
+        ),
     }
 
 
-METHODS = ["facts", "commit", "train", "vote"]
+METHODS = ["facts", "commit", "train", "vote", "evaluate"]
 
 
-def test_every_message_reaches_the_site(make_sites, contents, request_for, vote_for):
+def test_every_message_reaches_the_site(make_sites, contents, request_for, vote_for, evaluation_for):
     (site,), find = make_sites(1)
     grid = InProcessGrid(build_client_app(find), 1)
     answers = {name: decode(_ask(grid, kind, content)) for name, (kind, content, decode) in contents.items()}
@@ -56,6 +61,8 @@ def test_every_message_reaches_the_site(make_sites, contents, request_for, vote_
     assert site.calls[1][1] == SCHEDULE
     assert site.calls[2][1].digest() == request_for("site-00").digest()
     assert site.calls[3][1].digest() == vote_for("site-00").digest()
+    assert site.calls[4][1].digest() == evaluation_for("site-00").digest()
+    assert answers["evaluate"] == site.evaluate(evaluation_for("site-00"))
     assert answers["vote"].values.tolist() == site.vote(vote_for("site-00")).values.tolist()
     assert answers["train"].values.tobytes() == site.train(request_for("site-00")).values.tobytes()
 

@@ -13,6 +13,7 @@ from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 from fedpeft.errors import Refusal
 from fedpeft.flower import messages
 from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
+from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
 from fedpeft.types import PrivacyEvent, PrivateUpdate, RefusalCode, Schedule, SiteFacts, TrainRequest
 
 VECTOR = np.array([0.0, -0.0, 1e-45, 3.4e38, -1.5, np.pi], np.float32)
@@ -27,6 +28,10 @@ UPDATE = PrivateUpdate("run:north:3", VECTOR, EVENT, "ef" * 32)
 VOTE = VoteRequest("run", "run:north:v", 6.5, "some-map", 2, VECTOR.reshape(3, 2), "ab" * 32)
 HISTOGRAM = PrivateHistogram(
     "run:north:v", VECTOR, PrivacyEvent("gaussian", 6.5, 1.0, 1, "record"), "ef" * 32
+)
+EVALUATE = EvaluateRequest("run", "run:north:e", 3.5, "cd" * 32, VECTOR, "ab" * 32)
+METRIC = PrivateMetric(
+    "run:north:e", 0.1 + 0.2, 12.5, PrivacyEvent("gaussian", 3.5, 1.0, 1, "record"), "ef" * 32
 )
 
 
@@ -44,6 +49,10 @@ def _encoded(value):
             return messages.encode_vote(value, messages.encode_vector(value.bins.ravel()))
         case PrivateHistogram():
             return messages.encode_histogram(value)
+        case EvaluateRequest():
+            return messages.encode_evaluate(value, messages.encode_vector(value.adapter))
+        case PrivateMetric():
+            return messages.encode_metric(value)
 
 
 CASES = [
@@ -54,8 +63,12 @@ CASES = [
     (UPDATE, messages.decode_update),
     (VOTE, messages.decode_vote),
     (HISTOGRAM, messages.decode_histogram),
+    (EVALUATE, messages.decode_evaluate),
+    (METRIC, messages.decode_metric),
 ]
 IDS = [type(value).__name__ for value, _ in CASES]
+WITH_VECTOR = [case for case in CASES if "vector" in _encoded(case[0])]
+WITH_VECTOR_IDS = [type(value).__name__ for value, _ in WITH_VECTOR]
 
 
 def _sent(content: RecordDict) -> RecordDict:
@@ -154,6 +167,8 @@ def test_only_these_fields_leave_a_site():
         "steps", "unit",
     }  # fmt: skip
     assert set(_encoded(UPDATE)) == {"fedpeft", "vector"}
+    assert set(_encoded(METRIC)["fedpeft"]) == set(_encoded(UPDATE)["fedpeft"]) | {"correct", "declared"}
+    assert set(_encoded(METRIC)) == {"fedpeft"}
     assert set(messages.encode_consent()["fedpeft"]) == {"message", "protocol"}
     assert set(messages.encode_refusal(RefusalCode.BUDGET)["fedpeft"]) == {"message", "protocol", "code"}
 
@@ -166,7 +181,7 @@ class TestVector:
     def test_cannot_be_changed_by_the_reader(self):
         assert not messages.decode_request(_encoded(REQUEST)).adapter.flags.writeable
 
-    @pytest.mark.parametrize(("value", "decode"), CASES[2:], ids=IDS[2:])
+    @pytest.mark.parametrize(("value", "decode"), WITH_VECTOR, ids=WITH_VECTOR_IDS)
     def test_content_is_freed_when_it_was_read(self, value, decode):
         """A cycle in it would hold a vector for every site until the garbage collector runs."""
         content = _encoded(value)
@@ -198,13 +213,13 @@ class TestVector:
             Array(np.zeros(6, np.float64)),
         ],
     )
-    @pytest.mark.parametrize(("value", "decode"), CASES[2:], ids=IDS[2:])
+    @pytest.mark.parametrize(("value", "decode"), WITH_VECTOR, ids=WITH_VECTOR_IDS)
     def test_another_dtype_shape_or_format_is_refused(self, value, decode, array):
         content = _encoded(value)
         content["vector"] = ArrayRecord({"vector": array})
         assert _code(decode, content)[0] is RefusalCode.MALFORMED
 
-    @pytest.mark.parametrize(("value", "decode"), CASES[2:], ids=IDS[2:])
+    @pytest.mark.parametrize(("value", "decode"), WITH_VECTOR, ids=WITH_VECTOR_IDS)
     def test_must_be_there_and_alone(self, value, decode):
         content = _encoded(value)
         (array,) = content["vector"].values()

@@ -150,6 +150,22 @@ class TestInProcess:
         assert [answer.request_id for _, answer in answers[1:]] == ["run:site-01:v", "run:site-02:v"]
         assert len(encoded) == 3  # the bins, and two histograms
 
+    def test_evaluations_come_in_order_and_share_their_adapter(self, make_sites, evaluation_for, monkeypatch):
+        sites, find = make_sites(3, evaluate=Refusal(RefusalCode.POLICY, "secret"))
+        transport = FlowerTransport(InProcessGrid(build_client_app(find), 3))
+        transport.describe(3, 60.0)
+        first = evaluation_for("site-00")
+        requests = {site.name: replace(first, request_id=f"run:{site.name}:e") for site in sites}
+        encoded = []
+        real = messages.encode_vector
+        monkeypatch.setattr(messages, "encode_vector", lambda v: encoded.append(v) or real(v))
+        answers = list(transport.evaluate(requests, 60.0))
+        assert [site for site, _ in answers] == ["site-00", "site-01", "site-02"]
+        assert answers[0][1] is RefusalCode.POLICY
+        assert [answer.request_id for _, answer in answers[1:]] == ["run:site-01:e", "run:site-02:e"]
+        assert [answer.correct for _, answer in answers[1:]] == [4.0, 4.0]
+        assert len(encoded) == 1
+
     def test_fewer_nodes_than_asked_for_is_known_at_once(self, make_sites):
         _, find = make_sites(2)
         transport = FlowerTransport(InProcessGrid(build_client_app(find), 2), sleep=pytest.fail)

@@ -300,7 +300,7 @@ def test_a_count_has_noise_and_an_event(arithmetic: str) -> None:
     stream = Randomness.fresh().stream("count")
     event = release_count([], noise_multiplier=2.5, unit="u", arithmetic=arithmetic, stream=stream).event
     assert (event.kind, event.noise_multiplier, event.sampling_rate, event.steps, event.unit) == (
-        "poisson-gaussian", 2.5, 1.0, 1, "u",
+        "gaussian", 2.5, 1.0, 1, "u",
     )  # fmt: skip
     with pytest.raises(MechanismError, match="noise_multiplier"):
         release_count([], noise_multiplier=0.0, unit="u", arithmetic=arithmetic, stream=stream)

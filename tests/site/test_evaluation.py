@@ -66,8 +66,11 @@ def make_site(
     )
 
 
-def schedule(stage: str = "evaluation", rate: float = 1.0) -> Schedule:
-    return Schedule("run", ((MULTIPLIER, 2),), rate, "record", stage)
+def schedule(stage: str = "evaluation", rate: float | None = None) -> Schedule:
+    """Two releases about every unit; or, with a rate, two sampled steps of the same noise."""
+    if rate is not None:
+        return Schedule("run", ((MULTIPLIER, 2),), rate, "record", stage)
+    return Schedule("run", (), 1.0, "record", stage, votes=((stage, MULTIPLIER, 2),))
 
 
 def request_for(workbench: Workbench, **changes: object) -> EvaluateRequest:
@@ -195,13 +198,36 @@ def test_a_commitment_pays_for_its_own_stage_only(tmp_path: Path, workbench: Wor
         assert refused.value.code is RefusalCode.POLICY
 
 
-def test_a_commitment_at_a_lower_rate_does_not_pay(tmp_path: Path, workbench: Workbench) -> None:
+@pytest.mark.parametrize("rate", [0.5, 1.0])
+def test_a_commitment_of_sampled_steps_does_not_pay(
+    tmp_path: Path, workbench: Workbench, rate: float
+) -> None:
     """The count is over all units, so amplification by sampling must not be claimed for it."""
     site = make_site(tmp_path, workbench)
-    site.commit(schedule(rate=0.5))
+    site.commit(schedule(rate=rate))
     with pytest.raises(Refusal) as refused:
         site.evaluate(request_for(workbench))
     assert refused.value.code is RefusalCode.POLICY
+    assert site.ledger.spent() == []
+
+
+def test_steps_and_evaluations_of_one_run_are_composed_and_counted_apart(
+    tmp_path: Path, workbench: Workbench
+) -> None:
+    """The run takes less than two runs would; neither kind may use what is left of the other."""
+    both = Schedule("run", ((MULTIPLIER, 9),), 0.5, "record", votes=(("evaluation", MULTIPLIER, 1),))
+    site = make_site(tmp_path / "both", workbench, stages=("training", "evaluation"))
+    together = site.ledger.commit(both)
+    apart = make_site(tmp_path / "apart", workbench, stages=("training", "evaluation"))
+    steps = apart.ledger.commit(dataclasses.replace(both, votes=()))
+    assert steps.epsilon < together.epsilon
+    counts = apart.ledger.commit(dataclasses.replace(schedule(), run_id="other"))
+    assert together.epsilon < 0.9 * (steps.epsilon + counts.epsilon)
+    site.evaluate(request_for(workbench))
+    with pytest.raises(Refusal) as refused:
+        site.evaluate(request_for(workbench, request_id="run:here:m2"))
+    assert refused.value.code is RefusalCode.BUDGET
+    assert verify(site.ledger.path).ok
 
 
 def test_a_site_that_holds_nothing_out_refuses(tmp_path: Path, workbench: Workbench) -> None:

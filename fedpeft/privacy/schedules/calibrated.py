@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import replace
 from typing import Final
 
 from fedpeft.errors import ConfigError
@@ -20,7 +21,13 @@ _MOST_DISTINCT: Final = 200
 
 
 @functools.lru_cache(maxsize=256)
-def calibrate_parts(epsilon: float, delta: float, sampling_rate: float, stretches: Parts) -> Parts:
+def calibrate_parts(
+    epsilon: float,
+    delta: float,
+    sampling_rate: float,
+    stretches: Parts,
+    beside: tuple[PrivacyEvent, ...] = (),
+) -> Parts:
     """The smallest multipliers proportional to ``stretches`` whose PLD epsilon is at most ``epsilon``.
 
     Each is rounded up to four decimals; all steps are composed exactly as they will be taken.
@@ -30,6 +37,7 @@ def calibrate_parts(epsilon: float, delta: float, sampling_rate: float, stretche
         delta: target, in (0, 1).
         sampling_rate: of every step, in (0, 1].
         stretches: ``(factor, steps)``, factors finite and positive.
+        beside: what else the same epsilon pays for, composed with the steps.
 
     Raises:
         ConfigError: a value out of range, too many different factors, or no factor that reaches the target.
@@ -42,7 +50,7 @@ def calibrate_parts(epsilon: float, delta: float, sampling_rate: float, stretche
             "composed in good time; let them change after more rounds each"
         )
     constant = calibrate(epsilon, delta, sampling_rate, steps)  # checks the values too
-    if len(factors) == 1:
+    if len(factors) == 1 and not beside:
         return tuple((constant, number) for _, number in stretches)
     largest = max(factors)
     relative = tuple((factor / largest, number) for factor, number in stretches)
@@ -52,7 +60,7 @@ def calibrate_parts(epsilon: float, delta: float, sampling_rate: float, stretche
         if min(part for part, _ in parts) < MIN_NOISE_MULTIPLIER:
             return math.inf
         events = [PrivacyEvent(POISSON_GAUSSIAN, m, sampling_rate, n, "record") for m, n in parts]
-        return epsilon_pld(events, delta)
+        return epsilon_pld([*events, *(replace(event, unit="record") for event in beside)], delta)
 
     # Composition charges about the sum of 1 / multiplier^2.
     heavier = math.sqrt(sum(number / factor**2 for factor, number in relative) / steps)
