@@ -30,6 +30,8 @@ _LENGTHS: Final = (12, 9, 12)
 _INFLUENCE: Final = 1e-4  # of an example's gradient, in float32
 _PROBE_BYTES: Final = 1 << 26
 _STEP: Final = 2e-3  # of the loss, so that rounding stays far below and curvature is not felt
+_STEP_IN_HALF: Final = 1e-2  # where rounding is that coarse
+_HALF: Final = (torch.bfloat16, torch.float16)
 
 
 def probe(model: nn.Module, adapter: Adapter, max_length: int, how: Execution = PLAIN) -> None:
@@ -151,7 +153,8 @@ def _check_step(
 ) -> None:
     gradient = np.concatenate([g.sum(0).flatten().double().cpu().numpy() for g in gradients])
     square = float(gradient @ gradient)
-    size = _STEP * _loss(model, adapter, examples, start) / square
+    share = _STEP_IN_HALF if gradients[0].dtype in _HALF else _STEP
+    size = share * _loss(model, adapter, examples, start) / square
     up = _loss(model, adapter, examples, start + size * gradient)
     down = _loss(model, adapter, examples, start - size * gradient)
     expected, actual = 2 * size * square, up - down
@@ -169,4 +172,4 @@ def _loss(model: nn.Module, adapter: Adapter, examples: list[Example], values: n
 
 
 def _tolerance(gradient: Tensor) -> float:
-    return 0.05 if gradient.dtype in (torch.bfloat16, torch.float16) else _INFLUENCE
+    return 0.05 if gradient.dtype in _HALF else _INFLUENCE
