@@ -21,6 +21,7 @@ from pathlib import Path
 
 _MARK = "FEDPEFT_MEASURED"
 _INTERVAL_S = 0.05
+_PAUSES = 9  # times as long as a sample takes
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -31,8 +32,8 @@ class Usage:
     Attributes:
         wall_s: from start to end of the command itself.
         cpu_s: user and system seconds of all its processes, as last seen.
-        peak_mb: largest sum of PSS in any sample, in MB (10^6 bytes); one sample each 50 ms and what
-            taking it takes.
+        peak_mb: largest sum of PSS in any sample, in MB (10^6 bytes); one sample each 50 ms, or a tenth of
+            the time where taking it takes longer.
         processes: how many were seen.
         stdout: what the command printed.
     """
@@ -73,12 +74,16 @@ def run_measured(command: Sequence[str], environment: Mapping[str, str] | None =
 
 
 def _until_end(process: subprocess.Popen[bytes], watch: _Watch) -> None:
+    pause = _INTERVAL_S
     while True:
         try:
-            process.wait(_INTERVAL_S)
+            process.wait(pause)
             return
         except subprocess.TimeoutExpired:
+            started = time.perf_counter()
             watch.sample()
+            # Looking at a large process takes long and holds it up meanwhile.
+            pause = max(_INTERVAL_S, _PAUSES * (time.perf_counter() - started))
 
 
 class _Watch:
