@@ -233,7 +233,7 @@ def test_show_is_the_resolved_toml(run_toml: str, tmp_path: Path, capsys: pytest
     assert shown["data"]["root"] == str(tmp_path)
     assert main(["config", "show", run_toml, "--set", "sites.scipy.epsilon=1", "--json"]) == 0
     as_json = json.loads(capsys.readouterr().out)
-    assert as_json["privacy"] == {**shown["privacy"], "delta": None}
+    assert as_json["privacy"] == {**shown["privacy"], "delta": None, "allocation_start": None}
     assert [site["epsilon"] for site in as_json["sites"]] == [None, None, None, 1, None, None, None]
 
 
