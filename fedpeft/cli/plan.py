@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -35,10 +36,28 @@ _NEEDS_MINUTES = {
 @click.option("--mean-length", type=int, metavar="TOKENS", help="Of a record; default: data.max_length.")
 @click.option("--mean-response", type=int, metavar="TOKENS", help="Of a response; default: half of a record.")
 @click.option("--min-steps", type=int, metavar="STEPS", help="Fewest steps to propose; default: 8.")
+@click.option(
+    "--forecast", is_flag=True, help="Play the run on public rows at epsilon 1, 2, 4 and 8, and score it."
+)
+@click.option(
+    "--tune", is_flag=True, help="Try learning rates, rounds and ranks on public rows, under their noise."
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Public rows, or a folder of synthetic ones, to play on; default: selection.data.",
+)
 def command(
-    path: str, overrides: tuple[str, ...], minutes: float | None, **assumptions: int | None
+    path: str,
+    overrides: tuple[str, ...],
+    minutes: float | None,
+    forecast: bool,
+    tune: bool,
+    data: Path | None,
+    **assumptions: int | None,
 ) -> Answer:
-    """Show noise, steps, epsilon, parameters and bytes of a run, without training or reading data."""
+    """Show noise, steps, epsilon, parameters and bytes of a run, without training or reading private data."""
     from fedpeft.config import load_config
     from fedpeft.errors import ConfigError
     from fedpeft.plan import make_plan
@@ -47,12 +66,42 @@ def command(
     if minutes is None and unused:
         raise ConfigError([f"{option}: has no use without --minutes; add it" for option in unused])
     config = load_config(path, overrides)
+    if forecast or tune:
+        return _played(config, data, forecast, tune)
+    if data is not None:
+        raise ConfigError("--data: has no use without --forecast or --tune; add one")
     if minutes is None:
         plan = make_plan(config)
         return Answer(plan.to_json(), _text(plan))
     proposal = _propose(config, minutes, **assumptions)
     plan = proposal.current.plan
     return Answer(plan.to_json() | {"proposal": proposal.to_json()}, _both(plan, proposal))
+
+
+def _played(config: RunConfig, data: Path | None, forecast: bool, tune: bool) -> Answer:
+    """The plan with what its training does on public or synthetic rows."""
+    from rich.console import Group
+
+    from fedpeft import forecast as forecasts
+    from fedpeft import tuning
+    from fedpeft.backbone.loading import load_backbone
+    from fedpeft.cli.progress import showing_progress
+    from fedpeft.cli.trial_tables import forecast_table, tuning_table
+    from fedpeft.errors import together
+    from fedpeft.layer_choice import rows_to_play_on
+    from fedpeft.plan import make_plan
+
+    plan, rows = together(lambda: make_plan(config), lambda: rows_to_play_on(config, data))
+    found, texts = plan.to_json(), [_text(plan)]
+    with showing_progress() as progress:
+        backbone = load_backbone(config.model)
+        if forecast:
+            found["forecast"] = forecasts.forecast(config, rows, progress=progress.stage, backbone=backbone)
+            texts.append(forecast_table(found["forecast"]))
+        if tune:
+            found["tuning"] = tuning.tune(config, rows, progress.stage, backbone)
+            texts.append(tuning_table(found["tuning"]))
+    return Answer(found, Group(*texts))
 
 
 def _propose(
