@@ -18,6 +18,7 @@ from fedpeft.plan import Plan
 from fedpeft.types import SEEDED_PREFIX
 
 CONFIG_FILE = "config.toml"
+RESULT_FILE = "result.json"
 MACHINE_KEYS: Final[dict[str, set[str]]] = {
     "model": {"device"},
     "training": {"max_tokens", "prefix_cache", "prefix_cache_mb", "activation_checkpointing"},
@@ -83,6 +84,19 @@ def open_run(folder: Path) -> tuple[RunConfig, Checkpoint | None]:
             f"{path}: was changed since the run began, and its guarantee with it; restore it, "
             "or start a new run"
         )
+    return config, checkpoint
+
+
+def open_unfinished(folder: Path) -> tuple[RunConfig, Checkpoint | None]:
+    """A run that was begun and has rounds left to do.
+
+    Raises:
+        RunDirectoryError: as ``open_run``, or all rounds are complete.
+    """
+    config, checkpoint = open_run(folder)
+    rounds = config.federation.rounds
+    if checkpoint and checkpoint.rounds_completed >= rounds and (folder / RESULT_FILE).is_file():
+        raise RunDirectoryError(f"{folder}: all {rounds} rounds are complete; its result is in {RESULT_FILE}")
     return config, checkpoint
 
 

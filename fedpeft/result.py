@@ -25,7 +25,6 @@ from fedpeft.settings import EvaluationSettings
 from fedpeft.types import JsonDict, PrivacyEvent
 from fedpeft.workspace import Workspace
 
-RESULT_FILE = "result.json"
 SCORES_FILE = "scores.json"
 _SCORE_TYPES: Final[dict[str, type[np.generic]]] = {
     "num_tokens": np.int64,
@@ -126,7 +125,7 @@ def make_result(
         "unit": plan.unit,
         "guarantee": plan.guarantee,
         "warnings": list(plan.warnings),
-        "ledger_scope": "run",
+        "ledger_scope": "organization" if config.data.source == "sites" else "run",
         "metrics": _metrics(config.evaluation, before, after) | {"private": private},
         "share_truncated": _share_truncated(workspace),
         "data": workspace.provenance,

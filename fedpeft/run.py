@@ -23,7 +23,7 @@ from fedpeft.config import RunConfig
 from fedpeft.errors import ConfigError
 from fedpeft.evaluation import Scores, evaluate, summarize
 from fedpeft.federation import CHECKPOINT_FOLDER, Outcome, RoundPlan, run_rounds
-from fedpeft.folder import new_run_id
+from fedpeft.folder import RESULT_FILE, new_run_id
 from fedpeft.layer_choice import read_choice
 from fedpeft.plan import Plan, make_plan
 from fedpeft.privacy.allocation.allocator import Allocator
@@ -33,7 +33,6 @@ from fedpeft.privacy.fitting import fitted
 from fedpeft.privacy.metric import EvaluatingTransport
 from fedpeft.private_evaluation import Lenient, evaluate_privately
 from fedpeft.result import (
-    RESULT_FILE,
     Spending,
     make_result,
     save_scores,

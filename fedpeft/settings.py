@@ -112,9 +112,10 @@ class PartitionSettings(Table):
 class DataSettings(Section):
     """Where the records are and how a record becomes text."""
 
-    source: Literal["docstrings", "jsonl", "csv", "parquet", "hub", "python"] = "docstrings"
+    source: Literal["docstrings", "jsonl", "csv", "parquet", "hub", "python", "sites"] = "docstrings"
     """`docstrings`: of installed packages, a public demonstration. `jsonl`, `csv`, `parquet`: files of each
-    site. `hub`: what the library `datasets` loads. `python`: objects given to `simulate(datasets=...)`."""
+    site. `hub`: what the library `datasets` loads. `python`: objects given to `simulate(datasets=...)`.
+    `sites`: a deployment; each organization's SITE.toml names its own."""
     root: FilePath | None = None
     """Folder that relative data paths start from; default: the environment variable FEDPEFT_DATA_ROOT,
     else the folder of the TOML."""

@@ -9,7 +9,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +22,6 @@ from fedpeft.config import RunConfig
 from fedpeft.data.prompts import Prompter
 from fedpeft.data.records import Record
 from fedpeft.data.site_data import SiteData, encode_site
-from fedpeft.data.sources import Datasets, SourceRecords, load_records, read_sites
 from fedpeft.data.unit_tasks import weights_of_units
 from fedpeft.errors import together
 from fedpeft.evaluation import check_labels, choose_records
@@ -35,6 +33,7 @@ from fedpeft.privacy.metric import EvaluateRequest
 from fedpeft.privacy.policy import Policy
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.privacy.tasks import UnitWeights
+from fedpeft.run_sources import Sources, read_sources
 from fedpeft.shared import Shared, content_digest
 from fedpeft.site.evaluation import HeldOut
 from fedpeft.site.site import Site
@@ -50,42 +49,6 @@ _MUCH = 0.5
 _KEPT_RELEASES = 2  # resuming asks for the newest; old ones would fill the disk of a large simulation
 
 SiteProgress = Callable[[str, StepProgress], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """What a run reads: every site's records, and those of the evaluation file if there is one."""
-
-    sites: SourceRecords
-    evaluation: list[Record] | None
-
-
-def read_sources(
-    config: RunConfig, shared: Shared | None = None, datasets: Datasets | None = None
-) -> Sources:
-    """Read all data of a simulation; needs no backbone.
-
-    Args:
-        config: of the run.
-        shared: with other runs of this process; default: nothing.
-        datasets: of ``data.source = "python"``: a ``datasets.Dataset`` by the name of each site, or by
-            ``"data.partition"``. Never shared, since nothing tells two of them apart.
-
-    Raises:
-        UserError: the problems of all sources together.
-    """
-    shared = Shared() if shared is None or datasets is not None else shared
-    path = config.evaluation.path if config.evaluation.records else None
-    privacy = (config.privacy.unit, config.privacy.missing_unit)
-    sites, evaluation = together(
-        lambda: shared.once(
-            "records",
-            (config.sites, config.data, privacy),
-            lambda: read_sites(config.sites, config.data, config.privacy, datasets),
-        ),
-        lambda: None if path is None else load_records(path, config.data),
-    )
-    return Sources(sites, evaluation)
 
 
 class Workspace:
@@ -237,12 +200,21 @@ class Workspace:
 
     def _make_site(self, index: int) -> Site:
         name = self.config.sites[index].name
-        policy = self._policy(name)
-        folder = self._private_folder()
+        policy, path = self._policy(name), self._private_folder() / f"{name}.sqlite"
+        return self.make_site(name, policy, Ledger.open(path, policy, kept_releases=_KEPT_RELEASES))
+
+    def make_site(self, name: str, policy: Policy, ledger: Ledger) -> Site:
+        """A site over the data of ``name``, under an organization's own terms and with its own ledger.
+
+        Args:
+            name: of a site of the configuration.
+            policy: what the organization allows.
+            ledger: opened under ``policy``; whoever opened it closes it.
+        """
         return Site(
             self.data[name].units,
             policy,
-            Ledger.open(folder / f"{name}.sqlite", policy, kept_releases=_KEPT_RELEASES),
+            ledger,
             self,
             max_tokens=self.config.training.max_tokens,
             new_randomness=self._randomness(name),

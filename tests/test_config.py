@@ -179,6 +179,13 @@ BROKEN = {
     "python with a path": (
         CSV.replace("csv", "python") + "path = 'a'\ndeclared_units = 9", "sites.a.path", '"python"; remove it'
     ),
+    "records of a deployment": (
+        CSV.replace("csv", "sites") + "path = 'a'\ndeclared_units = 9", "sites.a.path", '"sites"; remove it'
+    ),
+    "evaluation of a deployment": (
+        "[evaluation]\nrecords = 5\n" + CSV.replace("csv", "sites") + "declared_units = 9",
+        "evaluation.records", "stays with them",
+    ),
     "a file twice": (CSV + "path = 'a'\npaths = ['a']\ndeclared_units = 9", "sites.a.paths", "named twice"),
     "label of a number": ("[evaluation]\nlabels = ['a', 3]", "evaluation.labels[1]", "text in quotes"),
     "paths of numbers": (CSV + "paths = [3]\ndeclared_units = 9", "sites.a.paths[0]", "a path in quotes"),

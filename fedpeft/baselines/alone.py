@@ -20,9 +20,9 @@ from fedpeft.evaluation import Scores
 from fedpeft.federation import CHECKPOINT_FOLDER
 from fedpeft.flower.simulation import Observer, simulate
 from fedpeft.result import load_scores
+from fedpeft.run_sources import Sources
 from fedpeft.shared import Shared
 from fedpeft.types import JsonDict
-from fedpeft.workspace import Sources
 
 SCRATCH_FOLDER: Final = "not-private.partial"
 

@@ -19,10 +19,11 @@ from fedpeft.federation import CHECKPOINT_FOLDER
 from fedpeft.layer_choice import chosen
 from fedpeft.result import load_scores
 from fedpeft.run import UNTOUCHED, evaluate_state, untouched_facts
+from fedpeft.run_sources import Sources, read_sources
 from fedpeft.shared import Shared
 from fedpeft.training.local import StepProgress
 from fedpeft.types import JsonDict
-from fedpeft.workspace import Sources, Workspace, read_sources
+from fedpeft.workspace import Workspace
 
 BASELINES_FILE: Final = "baselines.json"
 GUARANTEE: Final = "none: not private"

@@ -34,13 +34,20 @@ def fill_method(raw: dict[str, Any]) -> None:
 
 
 def fill_sites(raw: dict[str, Any]) -> None:
-    """Fill in the sites of the demonstration or of a partition, or what they leave out."""
+    """Fill in the sites of the demonstration or of a partition, or what they leave out.
+
+    A deployment without an evaluation file evaluates nothing.
+    """
     data = raw.get("data", {})
     if not isinstance(data, dict):
         return
     partition = data.get("partition", {})
     if isinstance(partition, dict) and partition.get("kind", "none") != "none":
         _fill_parts(raw, partition)
+    elif data.get("source") == "sites":
+        evaluation = raw.setdefault("evaluation", {})
+        if isinstance(evaluation, dict) and "path" not in evaluation:
+            evaluation.setdefault("records", 0)
     elif data.get("source", _DEFAULT_SOURCE) == "docstrings":
         raw.setdefault("sites", [{"name": name, "package": name} for name in DEMONSTRATION_PACKAGES])
         _fill_units(raw, DEMONSTRATION_UNITS)

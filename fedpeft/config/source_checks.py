@@ -22,6 +22,7 @@ _KEYS: Final[dict[str, tuple[str, ...]]] = {
     "hub": _HUB,
     "docstrings": ("package",),
     "python": (),
+    "sites": (),
 }
 """The keys that tell where a table lies, by source; it must have the first, or for files any."""
 
@@ -70,6 +71,8 @@ def _partition(config: RunConfig) -> Iterator[Problem]:
     lines = {}
     if config.data.source == "docstrings":
         lines["kind"] = f' = "{kind}": docstrings are split by package already; leave it out'
+    if config.data.source == "sites":
+        lines["kind"] = f' = "{kind}": each organization has its own records already; leave it out'
     if kind == "column" and partition.column is None:
         lines["column"] = ': missing, and kind "column" needs it; add the public column that tells the site'
     if kind != "column" and partition.column is not None:
@@ -159,6 +162,14 @@ def _unit(config: RunConfig) -> Iterator[Problem]:
         yield Problem(("privacy.unit", "data.source"), line)
 
 
+def _evaluation_of_a_deployment(config: RunConfig) -> Iterator[Problem]:
+    evaluation = config.evaluation
+    if config.data.source == "sites" and evaluation.records and evaluation.path is None:
+        rule = "what organizations hold out stays with them; set evaluation.path to a file, or leave it out"
+        keys = ("evaluation.records", "evaluation.path", "data.source")
+        yield Problem(keys, f"evaluation.records = {evaluation.records}: {rule}")
+
+
 def _evaluation_is_no_site(config: RunConfig) -> Iterator[Problem]:
     """Exact metrics on records that train would not be covered by anything."""
     for key, table in tables_of(config).items():
@@ -176,6 +187,7 @@ def _plain(value: object) -> object:
 
 
 SOURCE_CHECKS: Final[tuple[Callable[[RunConfig], Iterator[Problem]], ...]] = (
+    _evaluation_of_a_deployment,
     _evaluation_is_no_site,
     _each_table_has_its_source,
     _partition,

@@ -59,6 +59,11 @@ def check_sources(
     """
     if data.source == "python":
         return _check_datasets(list(_tables(sites, data)), datasets)
+    if data.source == "sites":
+        return [
+            'data.source = "sites": the records are at the organizations, so this is no simulation; start it '
+            "with `flwr run`, or name a source that this machine has"
+        ]
     problems: list[str] = []
     owners: dict[str, str] = {}
     for name, table in _tables(sites, data).items():

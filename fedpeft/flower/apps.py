@@ -58,16 +58,25 @@ def _behind(socket: str) -> SitePort:
 
 
 def conduct_run(transport: EvaluatingTransport, run_config: Config) -> None:
-    """Plan and conduct the run; its folder must not exist yet, or be empty."""
-    from fedpeft.folder import prepare_folder
+    """Plan and conduct the run; its folder must not exist yet, or be empty.
+
+    With ``resume=true`` in the run configuration, go on with the run in the folder instead.
+
+    Raises:
+        RunDirectoryError: the folder is in use, or there is nothing in it to go on with.
+    """
+    from fedpeft.folder import CONFIG_FILE, open_unfinished, prepare_folder
     from fedpeft.run import conduct, plan_of
 
     path, out = read_paths(run_config)
+    is_resumed = bool(run_config.get("resume", False))
+    checkpoint = open_unfinished(out)[1] if is_resumed else None
     try:
-        with open_workspace(path, out) as workspace:
+        with open_workspace(out / CONFIG_FILE if is_resumed else path, out) as workspace:
             plan = plan_of(workspace.config)
-            prepare_folder(workspace.config, plan, out)
-            conduct(workspace, plan, transport)
+            if not is_resumed:
+                prepare_folder(workspace.config, plan, out)
+            conduct(workspace, plan, transport, checkpoint=checkpoint)
     finally:
         open_workspace.cache_clear()
 
@@ -76,9 +85,12 @@ def conduct_run(transport: EvaluatingTransport, run_config: Config) -> None:
 def open_workspace(path: Path, out: Path) -> Workspace:
     """Load backbone and data once in a process, not for every message."""
     from fedpeft.config import load_config
+    from fedpeft.run_sources import without_records
     from fedpeft.workspace import Workspace
 
-    return Workspace(load_config(path, files_must_exist=True), out)
+    config = load_config(path, files_must_exist=True)
+    is_deployment = config.data.source == "sites"
+    return Workspace(config, out, sources=without_records(config) if is_deployment else None)
 
 
 def read_paths(run_config: Config) -> tuple[Path, Path]:

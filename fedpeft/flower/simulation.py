@@ -12,11 +12,11 @@ from flwr.app import Context
 
 from fedpeft.checkpoint import Checkpoint
 from fedpeft.config import RunConfig
-from fedpeft.errors import RunDirectoryError, together
+from fedpeft.errors import together
 from fedpeft.flower.client import SitePort, build_client_app
 from fedpeft.flower.grid import InProcessGrid, server_context
 from fedpeft.flower.server import build_server_app
-from fedpeft.folder import check_folder, open_run, prepare_folder
+from fedpeft.folder import RESULT_FILE, check_folder, open_run, open_unfinished, prepare_folder
 from fedpeft.layer_choice import (
     SplitRows,
     choose_layers,
@@ -28,13 +28,13 @@ from fedpeft.layer_choice import (
 )
 from fedpeft.plan import Plan
 from fedpeft.privacy.metric import EvaluatingTransport
-from fedpeft.result import RESULT_FILE
 from fedpeft.run import Reporter, conduct, plan_of
+from fedpeft.run_sources import Sources, read_sources
 from fedpeft.shared import Shared
 from fedpeft.stopwatch import Stopwatch
 from fedpeft.training.local import StepProgress
 from fedpeft.types import JsonDict
-from fedpeft.workspace import Sources, Workspace, read_sources
+from fedpeft.workspace import Workspace
 
 
 class Observer(Reporter, Protocol):
@@ -98,10 +98,7 @@ def resume(out: Path, observer: Observer | None = None, *, sources: Sources | No
         FedpeftError: the run cannot go on.
     """
     watch = Stopwatch()
-    config, checkpoint = open_run(out)
-    if finished(out) is not None:
-        rounds = config.federation.rounds
-        raise RunDirectoryError(f"{out}: all {rounds} rounds are complete; its result is in {RESULT_FILE}")
+    config, checkpoint = open_unfinished(out)
     plan = plan_of(config)
     rows = None if read_choice(out) else _rows_to_choose_by(config)
     with Workspace(config, out, observer.site_step if observer else None, sources) as workspace:

@@ -29,8 +29,9 @@ from fedpeft.result import (
     versions,
 )
 from fedpeft.run import Silence, evaluate_state, untouched_scores
+from fedpeft.run_sources import read_sources
 from fedpeft.shared import Shared
-from fedpeft.workspace import Workspace, read_sources
+from fedpeft.workspace import Workspace
 from simulations.benchmarks.shared.measure import machine
 from simulations.grid.experiment import Cell, Experiment, is_same, portable
 from simulations.grid.results import Line, Results, opened, pack_scores

@@ -15,8 +15,8 @@ from fedpeft.config import RunConfig, load_config
 from fedpeft.errors import DataError
 from fedpeft.flower.simulation import resume, simulate
 from fedpeft.run import Silence
+from fedpeft.run_sources import read_sources
 from fedpeft.testing import tiny_config
-from fedpeft.workspace import read_sources
 
 ROWS = [
     {"id": str(n), "text": f"thing {n}", "label": ("good", "bad")[n % 2], "task": f"t{n % 3}"}

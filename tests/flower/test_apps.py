@@ -50,8 +50,8 @@ def steps(monkeypatch):
     class Workspace:
         config = "config"
 
-        def __init__(self, path, out):
-            done.append(("open", path, out))
+        def __init__(self, config, out, sources):
+            done.append(("open", config.path, out, *([] if sources is None else [sources])))
 
         def __enter__(self):
             return self
@@ -64,15 +64,26 @@ def steps(monkeypatch):
 
     run = SimpleNamespace(
         plan_of=lambda config: "plan",
-        conduct=lambda workspace, plan, transport: done.append(("conduct", plan, transport)),
+        conduct=lambda workspace, plan, transport, checkpoint: done.append(
+            ("conduct", plan, transport, *([] if checkpoint is None else [checkpoint]))
+        ),
     )
     monkeypatch.setitem(sys.modules, "fedpeft.workspace", SimpleNamespace(Workspace=Workspace))
+    sources = SimpleNamespace(without_records=lambda config: "no records")
+    monkeypatch.setitem(sys.modules, "fedpeft.run_sources", sources)
     monkeypatch.setitem(sys.modules, "fedpeft.run", run)
     folder = SimpleNamespace(
-        prepare_folder=lambda config, plan, out: done.append(("prepare", config, plan, out))
+        CONFIG_FILE="config.toml",
+        prepare_folder=lambda config, plan, out: done.append(("prepare", config, plan, out)),
+        open_unfinished=lambda out: ("config", f"checkpoint in {out}"),
     )
     monkeypatch.setitem(sys.modules, "fedpeft.folder", folder)
-    monkeypatch.setattr("fedpeft.config.load_config", lambda path, files_must_exist: path)
+    monkeypatch.setattr(
+        "fedpeft.config.load_config",
+        lambda path, files_must_exist: SimpleNamespace(
+            path=path, data=SimpleNamespace(source="sites" if path.stem == "deployed" else "jsonl")
+        ),
+    )
     apps.open_workspace.cache_clear()
     yield done
     apps.open_workspace.cache_clear()
@@ -122,6 +133,20 @@ def test_a_run_is_conducted_in_a_folder_of_its_own_and_leaves_nothing_open(steps
     ]
     apps.conduct_run("transport", {"run": "/r/quick.toml", "out": ""})
     assert steps[4] == OPENED
+
+
+def test_a_resumed_run_is_the_folders_own(steps):
+    apps.conduct_run("transport", {"run": "/r/other.toml", "out": "/o", "resume": True})
+    assert steps == [
+        ("open", Path("/o/config.toml"), Path("/o")),
+        ("conduct", "plan", "transport", "checkpoint in /o"),
+        ("close",),
+    ]
+
+
+def test_the_coordinator_of_a_deployment_reads_no_sites_data(steps):
+    apps.conduct_run("transport", {"run": "/r/deployed.toml", "out": ""})
+    assert steps[0] == ("open", Path("/r/deployed.toml"), Path("/r/runs/deployed"), "no records")
 
 
 def test_a_run_that_fails_leaves_nothing_open_either(steps, monkeypatch):

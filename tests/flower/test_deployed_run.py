@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The coordinator of a deployment: it reads no site's records, and goes on where it was interrupted."""
+
+from pathlib import Path
+
+import pytest
+import tomli_w
+
+from fedpeft import run_sources
+from fedpeft.config import load_config
+from fedpeft.errors import DataError, RunDirectoryError
+from fedpeft.flower.apps import conduct_run
+from fedpeft.flower.client import build_client_app
+from fedpeft.flower.grid import InProcessGrid
+from fedpeft.flower.simulation import simulate
+from fedpeft.flower.transport import FlowerTransport
+from fedpeft.testing import tiny_config
+
+ROUNDS = 3
+
+
+class _KilledError(BaseException):
+    """Stands for the coordinator's death: nothing in the product catches it."""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    tiny_config(tmp_path, num_sites=1)
+    tables = {
+        "model": {"backbone": str(tmp_path / "backbone")},
+        "adapter": {"rank": 2},
+        "data": {"source": "sites", "max_length": 64},
+        "privacy": {"delta": 1e-5},
+        "training": {"sampling_rate": 0.1},
+        "federation": {"rounds": ROUNDS},
+        "run": {"threads": 1},
+        "sites": [{"name": f"site-{i:02d}", "declared_units": 100} for i in range(2)],
+    }
+    path = tmp_path / "deployed.toml"
+    path.write_text(tomli_w.dumps(tables))
+    return path
+
+
+@pytest.fixture
+def conduct(run: Path, make_sites):
+    """``conduct(out)`` runs, or with ``resume=True`` goes on; returns the requests that were answered."""
+    sites, find = make_sites(2)
+
+    def conduct(out: Path, **more: bool) -> list:
+        for site in sites:
+            site.calls.clear()
+        transport = FlowerTransport(InProcessGrid(build_client_app(find), 2))
+        try:
+            conduct_run(transport, {"run": str(run), "out": str(out), **more})
+        finally:
+            asked = [call[1] for site in sites for call in site.calls if call[0] == "train"]
+        return asked
+
+    conduct.sites = sites
+    return conduct
+
+
+def test_no_records_of_a_site_are_read(conduct, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_sources, "read_sites", lambda *_: pytest.fail("a site's records were read"))
+    assert len(conduct(tmp_path / "out")) == 2 * ROUNDS
+    assert (tmp_path / "out/adapter").is_dir()
+    assert not (tmp_path / "out/ledger").exists()  # the organizations have their own
+
+
+def test_it_goes_on_where_it_was_interrupted(conduct, tmp_path):
+    second = conduct.sites[1]
+    second.raises = {}
+    real = second.train
+
+    def killed_in_round_two(request):
+        if request.round_number == 2:
+            raise _KilledError
+        return real(request)
+
+    second.train = killed_in_round_two
+    with pytest.raises(_KilledError):
+        conduct(tmp_path / "out")
+    del second.train
+    asked = conduct(tmp_path / "out", resume=True)
+    assert sorted({request.round_number for request in asked}) == [2, 3]  # the first is not asked again
+    assert len({request.run_id for request in asked}) == 1
+    assert (tmp_path / "out/result.json").is_file()
+    with pytest.raises(RunDirectoryError, match="complete"):
+        conduct(tmp_path / "out", resume=True)
+    with pytest.raises(RunDirectoryError, match="not a run"):
+        conduct(tmp_path, resume=True)
+
+
+def test_a_deployments_run_is_no_simulation(run, tmp_path):
+    with pytest.raises(DataError, match="flwr run"):
+        simulate(load_config(run), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
