@@ -83,12 +83,13 @@ class RemoteSite:
         return wire.decode_histogram(data, request.request_id)
 
     def evaluate(self, request: EvaluateRequest) -> PrivateMetric:
-        """Refuse: private evaluations are not served over the socket.
+        """Answer a private evaluation.
 
         Raises:
-            Refusal: ``POLICY``.
+            Refusal: as for ``facts``.
         """
-        raise Refusal(RefusalCode.POLICY, f"{request.stage}: is not served over the socket")
+        data = self._ask(wire.EVALUATE, lambda: wire.encode_evaluate(request), self._train_s)
+        return wire.decode_metric(data, request.request_id)
 
     def is_healthy(self) -> bool:
         """Whether the site says that it serves; ``False`` too where nobody listens."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from fedpeft.data.embedding import DIMENSION
 from fedpeft.errors import Refusal
 from fedpeft.privacy.histogram import MAX_BINS, PrivateHistogram, VoteRequest
+from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
 from fedpeft.site import wire
 from fedpeft.types import Layout, PrivateUpdate, RefusalCode, Schedule, SiteFacts, TrainRequest
 
@@ -53,20 +55,44 @@ class Served(Protocol):
         """Answer a vote; raises ``Refusal``."""
         ...
 
+    def evaluate(self, request: EvaluateRequest) -> PrivateMetric:
+        """Answer a private evaluation; raises ``Refusal``."""
+        ...
+
 
 class Service:
     """The methods of ``site.proto``; each takes the request's bytes and returns a ``Reply``."""
 
-    def __init__(self, site: Served, queue_s: float) -> None:
+    def __init__(
+        self,
+        site: Served,
+        queue_s: float,
+        slot_s: float = 0.0,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         """Serve ``site``.
 
         Args:
             site: asked by several threads.
             queue_s: how long a request waits for the one that is in work.
+            slot_s: answers about data leave at whole multiples of it, so that how long the work took tells
+                little; 0 does not wait.
+            clock: seconds since the epoch.
+            sleep: waits.
         """
         self._site = site
         self._queue_s = queue_s
+        self._slot_s = slot_s
+        self._clock = clock
+        self._sleep = sleep
         self._busy = threading.Lock()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is in work, wherever its asker has gone."""
+        return self._busy.locked()
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a gRPC server needs."""
@@ -75,6 +101,7 @@ class Service:
             wire.COMMIT: self.commit,
             wire.TRAIN: self.train,
             wire.VOTE: self.vote,
+            wire.EVALUATE: self.evaluate,
         }
         handlers = {
             # Without a deserializer of gRPC's: what cannot be read shall be refused by its code too.
@@ -105,6 +132,12 @@ class Service:
         with self._turn(context):
             return wire.encode_histogram(self._site.vote(request))
 
+    def evaluate(self, data: bytes, context: grpc.ServicerContext) -> Any:
+        """A noised count."""
+        request = wire.decode_evaluate(data)
+        with self._turn(context):
+            return wire.encode_metric(self._site.evaluate(request))
+
     @contextmanager
     def _turn(self, context: grpc.ServicerContext) -> Iterator[None]:
         left_s = context.time_remaining()
@@ -113,7 +146,9 @@ class Service:
             raise Refusal(RefusalCode.UNAVAILABLE, f"another request was in work for {wait_s:g} s")
         try:
             yield
-        finally:
+        finally:  # a failure must not be told by its time either
+            if self._slot_s:
+                self._sleep(self._slot_s - self._clock() % self._slot_s)
             self._busy.release()
 
 
@@ -131,15 +166,12 @@ class CodesOnly(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
         return grpc.unary_unary_rpc_method_handler(serve, response_serializer=found.response_serializer)
 
 
-def build_server(
-    site: Served, *, layout: Layout, queue_s: float
-) -> tuple[grpc.Server, health.HealthServicer]:
+def build_server(service: Service, layout: Layout) -> tuple[grpc.Server, health.HealthServicer]:
     """A server that is not bound or started yet, and what tells its health.
 
     Args:
-        site: to serve.
-        layout: of its adapter, which bounds the size of an honest message.
-        queue_s: how long a request waits for the one that is in work.
+        service: over a site.
+        layout: of the site's adapter, which bounds the size of an honest message.
     """
     limit = largest_message(layout)
     server = grpc.server(
@@ -152,18 +184,18 @@ def build_server(
             ("grpc.so_reuseport", 0),
         ],
     )
-    server.add_generic_rpc_handlers((Service(site, queue_s).handler(),))
+    server.add_generic_rpc_handlers((service.handler(),))
     status = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
-    for service in ("", wire.SERVICE):
-        status.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
+    for name in ("", wire.SERVICE):
+        status.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
     return server, status
 
 
 def set_serving(status: health.HealthServicer) -> None:
     """Tell those who ask that requests are served."""
-    for service in ("", wire.SERVICE):
-        status.set(service, health_pb2.HealthCheckResponse.SERVING)
+    for name in ("", wire.SERVICE):
+        status.set(name, health_pb2.HealthCheckResponse.SERVING)
 
 
 def largest_message(layout: Layout) -> int:

@@ -141,21 +141,41 @@ class VoteRequest(_message.Message):
     ledger_head: str
     def __init__(self, protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., request_id: _Optional[str] = ..., noise_multiplier: _Optional[float] = ..., embedding: _Optional[str] = ..., neighbours: _Optional[int] = ..., dimension: _Optional[int] = ..., bins: _Optional[bytes] = ..., ledger_head: _Optional[str] = ...) -> None: ...
 
+class EvaluateRequest(_message.Message):
+    __slots__ = ("protocol", "run_id", "request_id", "noise_multiplier", "layout_digest", "adapter", "ledger_head")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    NOISE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ADAPTER_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_HEAD_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    run_id: str
+    request_id: str
+    noise_multiplier: float
+    layout_digest: str
+    adapter: bytes
+    ledger_head: str
+    def __init__(self, protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., request_id: _Optional[str] = ..., noise_multiplier: _Optional[float] = ..., layout_digest: _Optional[str] = ..., adapter: _Optional[bytes] = ..., ledger_head: _Optional[str] = ...) -> None: ...
+
 class Reply(_message.Message):
-    __slots__ = ("protocol", "facts", "consent", "update", "refusal", "histogram")
+    __slots__ = ("protocol", "facts", "consent", "update", "refusal", "histogram", "metric")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     FACTS_FIELD_NUMBER: _ClassVar[int]
     CONSENT_FIELD_NUMBER: _ClassVar[int]
     UPDATE_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
     HISTOGRAM_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     facts: Facts
     consent: Consent
     update: Update
     refusal: RefusalCode
     histogram: Update
-    def __init__(self, protocol: _Optional[int] = ..., facts: _Optional[_Union[Facts, _Mapping]] = ..., consent: _Optional[_Union[Consent, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., refusal: _Optional[_Union[RefusalCode, str]] = ..., histogram: _Optional[_Union[Update, _Mapping]] = ...) -> None: ...
+    metric: Metric
+    def __init__(self, protocol: _Optional[int] = ..., facts: _Optional[_Union[Facts, _Mapping]] = ..., consent: _Optional[_Union[Consent, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., refusal: _Optional[_Union[RefusalCode, str]] = ..., histogram: _Optional[_Union[Update, _Mapping]] = ..., metric: _Optional[_Union[Metric, _Mapping]] = ...) -> None: ...
 
 class Facts(_message.Message):
     __slots__ = ("name", "declared_units", "unit", "epsilon", "delta", "ledger_head")
@@ -186,6 +206,18 @@ class Update(_message.Message):
     event: Event
     ledger_head: bytes
     def __init__(self, values: _Optional[bytes] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., ledger_head: _Optional[bytes] = ...) -> None: ...
+
+class Metric(_message.Message):
+    __slots__ = ("correct", "declared", "event", "ledger_head")
+    CORRECT_FIELD_NUMBER: _ClassVar[int]
+    DECLARED_FIELD_NUMBER: _ClassVar[int]
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_HEAD_FIELD_NUMBER: _ClassVar[int]
+    correct: float
+    declared: float
+    event: Event
+    ledger_head: bytes
+    def __init__(self, correct: _Optional[float] = ..., declared: _Optional[float] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., ledger_head: _Optional[bytes] = ...) -> None: ...
 
 class Event(_message.Message):
     __slots__ = ("kind", "noise_multiplier", "sampling_rate", "steps", "unit")

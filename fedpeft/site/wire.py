@@ -8,16 +8,14 @@ a request are the site's to check.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar
-
-import numpy as np
-from google.protobuf.message import DecodeError, Message
+from typing import Any, Final
 
 from fedpeft.errors import Refusal
-from fedpeft.privacy.events import GAUSSIAN, POISSON_GAUSSIAN
 from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
+from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
 from fedpeft.site import site_pb2 as pb
-from fedpeft.site.fields import check_protocol, refuse_malformed
+from fedpeft.site.encoding import from_event, named, parse, to_bytes, to_event, to_hex, to_vector
+from fedpeft.site.fields import refuse_malformed
 from fedpeft.types import (
     PROTOCOL_VERSION,
     FloatVector,
@@ -30,16 +28,11 @@ from fedpeft.types import (
 )
 
 SERVICE: Final = "fedpeft.site.v1.Site"
-DESCRIBE, COMMIT, TRAIN, VOTE = "Describe", "Commit", "Train", "Vote"
+DESCRIBE, COMMIT, TRAIN, VOTE, EVALUATE = "Describe", "Commit", "Train", "Vote", "Evaluate"
 
 _CODES: Final[Mapping[RefusalCode, Any]] = {
     code: pb.RefusalCode.Value(f"REFUSAL_CODE_{code.name}") for code in RefusalCode
 }
-_KINDS: Final[Mapping[str, Any]] = {
-    POISSON_GAUSSIAN: pb.EVENT_KIND_POISSON_GAUSSIAN,
-    GAUSSIAN: pb.EVENT_KIND_GAUSSIAN,
-}
-_DIGEST_BYTES: Final = 32
 _SAME_NAME: Final = (
     "run_id", "request_id", "round_number", "local_steps", "learning_rate", "noise_multiplier",
     "sampling_rate", "clipping", "layout_digest", "ledger_head", "protocol",
@@ -48,7 +41,9 @@ _SAME_IN_VOTE: Final = (
     "run_id", "request_id", "noise_multiplier", "embedding", "neighbours", "ledger_head", "protocol",
 )  # fmt: skip
 
-AnyMessage = TypeVar("AnyMessage", bound=Message)
+_SAME_IN_EVALUATION: Final = (
+    "run_id", "request_id", "noise_multiplier", "layout_digest", "ledger_head", "protocol",
+)  # fmt: skip
 
 
 def encode_describe() -> pb.DescribeRequest:
@@ -62,7 +57,7 @@ def decode_describe(data: bytes) -> None:
     Raises:
         Refusal: ``PROTOCOL`` or ``MALFORMED``.
     """
-    _parse(pb.DescribeRequest(), data)
+    parse(pb.DescribeRequest(), data)
 
 
 def encode_schedule(schedule: Schedule) -> pb.CommitRequest:
@@ -84,7 +79,7 @@ def decode_schedule(data: bytes) -> Schedule:
     Raises:
         Refusal: ``PROTOCOL`` or ``MALFORMED``.
     """
-    found = _parse(pb.CommitRequest(), data)
+    found = named(parse(pb.CommitRequest(), data))
     parts = tuple((part.noise_multiplier, part.steps) for part in found.parts)
     votes = tuple((vote.stage, vote.noise_multiplier, vote.releases) for vote in found.votes)
     return Schedule(found.run_id, parts, found.sampling_rate, found.unit, found.stage, votes)
@@ -94,7 +89,7 @@ def encode_train(request: TrainRequest) -> pb.TrainRequest:
     """One round's request."""
     fields = {name: getattr(request, name) for name in _SAME_NAME}
     weights = [pb.TaskWeight(task=task, weight=weight) for task, weight in request.task_weights]
-    adapter = _to_bytes(request.adapter)
+    adapter = to_bytes(request.adapter)
     return pb.TrainRequest(**fields, scales=request.scales, adapter=adapter, task_weights=weights)
 
 
@@ -104,12 +99,12 @@ def decode_train(data: bytes) -> TrainRequest:
     Raises:
         Refusal: ``PROTOCOL`` or ``MALFORMED``.
     """
-    found = _parse(pb.TrainRequest(), data)
+    found = named(parse(pb.TrainRequest(), data))
     fields = {name: getattr(found, name) for name in _SAME_NAME}
     return TrainRequest(
         **fields,
         scales=tuple(found.scales),
-        adapter=_to_vector("adapter", found.adapter),
+        adapter=to_vector("adapter", found.adapter),
         task_weights=tuple((one.task, one.weight) for one in found.task_weights),
     )
 
@@ -117,7 +112,7 @@ def decode_train(data: bytes) -> TrainRequest:
 def encode_vote(request: VoteRequest) -> pb.VoteRequest:
     """A vote that is asked for."""
     fields = {name: getattr(request, name) for name in _SAME_IN_VOTE}
-    return pb.VoteRequest(**fields, dimension=request.bins.shape[1], bins=_to_bytes(request.bins.ravel()))
+    return pb.VoteRequest(**fields, dimension=request.bins.shape[1], bins=to_bytes(request.bins.ravel()))
 
 
 def decode_vote(data: bytes) -> VoteRequest:
@@ -126,11 +121,28 @@ def decode_vote(data: bytes) -> VoteRequest:
     Raises:
         Refusal: ``PROTOCOL`` or ``MALFORMED``.
     """
-    found = _parse(pb.VoteRequest(), data)
+    found = named(parse(pb.VoteRequest(), data))
     fields = {name: getattr(found, name) for name in _SAME_IN_VOTE}
-    flat = _to_vector("bins", found.bins)
-    refuse_malformed({"dimension": found.dimension >= 1 and flat.size % max(found.dimension, 1) == 0})
+    flat = to_vector("bins", found.bins)
+    refuse_malformed({"dimension": 1 <= found.dimension <= flat.size and flat.size % found.dimension == 0})
     return VoteRequest(**fields, bins=flat.reshape(-1, found.dimension))
+
+
+def encode_evaluate(request: EvaluateRequest) -> pb.EvaluateRequest:
+    """A private evaluation that is asked for."""
+    fields = {name: getattr(request, name) for name in _SAME_IN_EVALUATION}
+    return pb.EvaluateRequest(**fields, adapter=to_bytes(request.adapter))
+
+
+def decode_evaluate(data: bytes) -> EvaluateRequest:
+    """The request, its adapter read-only; its ranges are the site's to check.
+
+    Raises:
+        Refusal: ``PROTOCOL`` or ``MALFORMED``.
+    """
+    found = named(parse(pb.EvaluateRequest(), data))
+    fields = {name: getattr(found, name) for name in _SAME_IN_EVALUATION}
+    return EvaluateRequest(**fields, adapter=to_vector("adapter", found.adapter))
 
 
 def encode_facts(facts: SiteFacts) -> pb.Reply:
@@ -154,7 +166,7 @@ def decode_facts(data: bytes) -> SiteFacts:
         Refusal: the site's own, or of what is no such answer.
     """
     found = _answer(data, "facts").facts
-    head = _to_hex(found.ledger_head)
+    head = to_hex(found.ledger_head)
     return SiteFacts(found.name, found.declared_units, found.unit, found.epsilon, found.delta, head)
 
 
@@ -182,17 +194,15 @@ def encode_histogram(histogram: PrivateHistogram) -> pb.Reply:
     return pb.Reply(protocol=PROTOCOL_VERSION, histogram=_release(histogram))
 
 
-def _release(release: PrivateUpdate | PrivateHistogram) -> pb.Update:
-    event = release.event
-    cost = pb.Event(
-        kind=_KINDS[event.kind],
-        noise_multiplier=event.noise_multiplier,
-        sampling_rate=event.sampling_rate,
-        steps=event.steps,
-        unit=event.unit,
+def encode_metric(metric: PrivateMetric) -> pb.Reply:
+    """A noised count and what it cost."""
+    content = pb.Metric(
+        correct=metric.correct,
+        declared=metric.declared,
+        event=to_event(metric.event),
+        ledger_head=bytes.fromhex(metric.ledger_head),
     )
-    head = bytes.fromhex(release.ledger_head)
-    return pb.Update(values=_to_bytes(release.values), event=cost, ledger_head=head)
+    return pb.Reply(protocol=PROTOCOL_VERSION, metric=content)
 
 
 def decode_update(data: bytes, request_id: str) -> PrivateUpdate:
@@ -213,17 +223,15 @@ def decode_histogram(data: bytes, request_id: str) -> PrivateHistogram:
     return PrivateHistogram(request_id, *_parts(_answer(data, "histogram").histogram))
 
 
-def _parts(found: pb.Update) -> tuple[FloatVector, PrivacyEvent, str]:
-    kinds = {number: kind for kind, number in _KINDS.items()}
-    refuse_malformed({"kind": found.event.kind in kinds})
-    event = PrivacyEvent(
-        kinds[found.event.kind],
-        found.event.noise_multiplier,
-        found.event.sampling_rate,
-        found.event.steps,
-        found.event.unit,
-    )
-    return _to_vector("values", found.values), event, _to_hex(found.ledger_head)
+def decode_metric(data: bytes, request_id: str) -> PrivateMetric:
+    """The count that answers the request of this id.
+
+    Raises:
+        Refusal: the site's own, or of what is no count.
+    """
+    found = _answer(data, "metric").metric
+    head = to_hex(found.ledger_head)
+    return PrivateMetric(request_id, found.correct, found.declared, from_event(found.event), head)
 
 
 def encode_refusal(code: RefusalCode) -> pb.Reply:
@@ -232,7 +240,7 @@ def encode_refusal(code: RefusalCode) -> pb.Reply:
 
 
 def _answer(data: bytes, kind: str) -> pb.Reply:
-    reply = _parse(pb.Reply(), data)
+    reply = parse(pb.Reply(), data)
     given = reply.WhichOneof("answer")
     if given == "refusal":
         codes = {number: code for code, number in _CODES.items()}
@@ -241,25 +249,10 @@ def _answer(data: bytes, kind: str) -> pb.Reply:
     return reply
 
 
-def _parse(message: AnyMessage, data: bytes) -> AnyMessage:
-    try:
-        message.ParseFromString(data)
-    except DecodeError as error:
-        raise Refusal(RefusalCode.MALFORMED, f"{type(message).__name__}: not its bytes") from error
-    version: int = getattr(message, "protocol")  # noqa: B009 - every message here has it, their base has not
-    check_protocol(version)
-    return message
+def _release(release: PrivateUpdate | PrivateHistogram) -> pb.Update:
+    head = bytes.fromhex(release.ledger_head)
+    return pb.Update(values=to_bytes(release.values), event=to_event(release.event), ledger_head=head)
 
 
-def _to_bytes(vector: FloatVector) -> bytes:
-    return np.ascontiguousarray(vector, dtype="<f4").tobytes()
-
-
-def _to_vector(field: str, data: bytes) -> FloatVector:
-    refuse_malformed({field: len(data) % 4 == 0})
-    return np.frombuffer(data, dtype="<f4").astype(np.float32, copy=False)
-
-
-def _to_hex(digest: bytes) -> str:
-    refuse_malformed({"ledger_head": len(digest) == _DIGEST_BYTES})
-    return digest.hex()
+def _parts(found: pb.Update) -> tuple[FloatVector, PrivacyEvent, str]:
+    return to_vector("values", found.values), from_event(found.event), to_hex(found.ledger_head)

@@ -39,9 +39,17 @@ MAY_LEAVE = {
     "histogram.event.steps": "asked for",
     "histogram.event.unit": "policy",
     "histogram.ledger_head": "ledger",
+    "metric.correct": "released by the mechanism",
+    "metric.declared": "policy and public share",
+    "metric.event.kind": "asked for",
+    "metric.event.noise_multiplier": "asked for",
+    "metric.event.sampling_rate": "asked for",
+    "metric.event.steps": "asked for",
+    "metric.event.unit": "policy",
+    "metric.ledger_head": "ledger",
     "refusal": "an enumeration",
 }
-TEXTS = {"facts.name", "facts.unit", "update.event.unit", "histogram.event.unit"}
+TEXTS = {"facts.name", "facts.unit", "update.event.unit", "histogram.event.unit", "metric.event.unit"}
 """Constants of the policy; everything else is a number, a digest or the noised vector."""
 
 
@@ -61,7 +69,13 @@ def test_nothing_but_this_list_can_leave() -> None:
 
 def test_every_method_answers_with_a_reply() -> None:
     methods = pb.DESCRIPTOR.services_by_name["Site"].methods
-    assert {method.name for method in methods} == {wire.DESCRIBE, wire.COMMIT, wire.TRAIN, wire.VOTE}
+    assert {method.name for method in methods} == {
+        wire.DESCRIBE,
+        wire.COMMIT,
+        wire.TRAIN,
+        wire.VOTE,
+        wire.EVALUATE,
+    }
     assert {method.output_type.full_name for method in methods} == {pb.Reply.DESCRIPTOR.full_name}
     assert all("protocol" in method.input_type.fields_by_name for method in methods)
     assert pb.DESCRIPTOR.services_by_name["Site"].full_name == wire.SERVICE

@@ -6,35 +6,26 @@ The servers here are real and listen at Unix sockets in a folder of their own.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 
 from fedpeft.errors import LedgerError, MechanismError, Refusal
-from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
+from fedpeft.privacy.histogram import VoteRequest
+from fedpeft.privacy.metric import EvaluateRequest
 from fedpeft.site import service, wire
 from fedpeft.site import site_pb2 as pb
 from fedpeft.site.remote import RemoteSite
-from fedpeft.types import (
-    Layout,
-    PrivacyEvent,
-    PrivateUpdate,
-    RefusalCode,
-    Schedule,
-    Segment,
-    SiteFacts,
-    TrainRequest,
-)
+from fedpeft.types import PrivacyEvent, PrivateUpdate, RefusalCode, Schedule, TrainRequest
 
-LAYOUT = Layout((Segment("a", 0, "q", (3,), 0),))
 HEAD = "ab" * 32
 SECRET = "patient Ada Lovelace, 36, shortness of breath"
 SCHEDULE = Schedule.constant("run", 1.1, 0.1, 6, "record")
@@ -43,56 +34,19 @@ REQUEST = TrainRequest(
 )
 EVENT = PrivacyEvent("poisson-gaussian", 1.1, 0.1, 1, "record")
 VOTE = VoteRequest("run", "run:here:v", 6.5, "map", 1, np.ones((3, 2), np.float32), HEAD)
+EVALUATE = EvaluateRequest("run", "run:here:e", 6.5, "d", np.ones(3, np.float32), HEAD)
 VOTED = PrivacyEvent("gaussian", 6.5, 1.0, 1, "record")
-
-
-class FakeSite:
-    """Answers what it was asked, or raises."""
-
-    def __init__(self, raises: BaseException | None = None) -> None:
-        self.asked: list[object] = []
-        self.raises = raises
-        self.work: Callable[[], None] = lambda: None
-
-    def facts(self) -> SiteFacts:
-        self._note("facts")
-        return SiteFacts("here", 10, "record", 8.0, 1e-5, HEAD)
-
-    def commit(self, schedule: Schedule) -> None:
-        self._note(schedule)
-
-    def train(self, request: TrainRequest) -> PrivateUpdate:
-        self._note(request.digest())
-        self.work()
-        return PrivateUpdate(request.request_id, 2 * request.adapter, EVENT, HEAD)
-
-    def vote(self, request: VoteRequest) -> PrivateHistogram:
-        self._note(request.digest())
-        return PrivateHistogram(request.request_id, request.bins[:, 0], VOTED, HEAD)
-
-    def _note(self, what: object) -> None:
-        self.asked.append(what)
-        if self.raises is not None:
-            raise self.raises
 
 
 Listen = Callable[..., RemoteSite]
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    """A short path: a socket's is at most 107 bytes long."""
-    made = Path(tempfile.mkdtemp(prefix="fp"))
-    yield made
-    shutil.rmtree(made)
-
-
-@pytest.fixture
 def listen(folder: Path) -> Iterator[Listen]:
     servers: list[grpc.Server] = []
 
-    def start(site: FakeSite, queue_s: float = 30.0, serving: bool = True) -> RemoteSite:
-        server, status = service.build_server(site, layout=LAYOUT, queue_s=queue_s)
+    def start(site: Any, queue_s: float = 30.0, serving: bool = True) -> RemoteSite:
+        server, status = service.build_server(service.Service(site, queue_s), site.layout)
         servers.append(server)
         path = folder / f"{len(servers)}.sock"
         assert server.add_insecure_port(f"unix:{path}")
@@ -111,27 +65,31 @@ ASK: dict[str, Callable[[RemoteSite], object]] = {
     "commit": lambda site: site.commit(SCHEDULE),
     "train": lambda site: site.train(REQUEST),
     "vote": lambda site: site.vote(VOTE),
+    "evaluate": lambda site: site.evaluate(EVALUATE),
 }
 
 
-def test_a_site_behind_a_socket_answers_as_it_does_in_the_process(listen: Listen) -> None:
-    site = FakeSite()
+def test_a_site_behind_a_socket_answers_as_it_does_in_the_process(fake_site: Any, listen: Listen) -> None:
+    site = fake_site()
     remote = listen(site)
-    assert remote.facts() == FakeSite().facts()
+    assert remote.facts() == fake_site().facts()
     assert remote.commit(SCHEDULE) is None
     assert remote.train(REQUEST).values.tolist() == [2.0, 2.0, 2.0]
     assert remote.train(REQUEST).event == EVENT
     assert remote.vote(VOTE).values.tolist() == [1.0, 1.0, 1.0]
     assert remote.vote(VOTE).event == VOTED
-    digests = [request.digest() for request in (REQUEST, REQUEST, VOTE, VOTE)]
+    assert (remote.evaluate(EVALUATE).correct, remote.evaluate(EVALUATE).declared) == (7.25, 10.0)
+    digests = [request.digest() for request in (REQUEST, REQUEST, VOTE, VOTE, EVALUATE, EVALUATE)]
     assert site.asked == ["facts", SCHEDULE, *digests]
 
 
 @pytest.mark.parametrize("method", ASK)
 @pytest.mark.parametrize("code", RefusalCode)
-def test_a_refusal_arrives_as_its_code(listen: Listen, method: str, code: RefusalCode) -> None:
+def test_a_refusal_arrives_as_its_code(
+    fake_site: Any, listen: Listen, method: str, code: RefusalCode
+) -> None:
     with pytest.raises(Refusal) as caught:
-        ASK[method](listen(FakeSite(Refusal(code, SECRET))))
+        ASK[method](listen(fake_site(Refusal(code, SECRET))))
     assert caught.value.code is code
     assert SECRET not in str(caught.value)
 
@@ -152,6 +110,7 @@ MESSAGES = {
     wire.COMMIT: wire.encode_schedule(SCHEDULE),
     wire.TRAIN: wire.encode_train(REQUEST),
     wire.VOTE: wire.encode_vote(VOTE),
+    wire.EVALUATE: wire.encode_evaluate(EVALUATE),
 }
 
 
@@ -162,25 +121,25 @@ MESSAGES = {
     ids=lambda error: type(error).__name__,
 )
 def test_no_text_of_an_exception_leaves(
-    listen: Listen, method: str, error: Exception, caplog: pytest.LogCaptureFixture
+    fake_site: Any, listen: Listen, method: str, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        sent = _everything_sent(listen(FakeSite(error)), method, MESSAGES[method])
+        sent = _everything_sent(listen(fake_site(error)), method, MESSAGES[method])
     assert sent == repr(wire.encode_refusal(RefusalCode.UNAVAILABLE).SerializeToString())
     assert SECRET in caplog.text  # the site's own log has it
 
 
 def test_without_the_interceptor_the_text_would_leave(
-    listen: Listen, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    fake_site: Any, listen: Listen, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What the test above looks at is where gRPC puts the text."""
     monkeypatch.setattr(service.CodesOnly, "intercept_service", lambda self, go_on, details: go_on(details))
-    sent = _everything_sent(listen(FakeSite(ValueError(SECRET))), wire.DESCRIBE, MESSAGES[wire.DESCRIBE])
+    sent = _everything_sent(listen(fake_site(ValueError(SECRET))), wire.DESCRIBE, MESSAGES[wire.DESCRIBE])
     assert SECRET in sent
 
 
-def test_another_protocol_is_refused_before_the_site_is_asked(listen: Listen) -> None:
-    site = FakeSite()
+def test_another_protocol_is_refused_before_the_site_is_asked(fake_site: Any, listen: Listen) -> None:
+    site = fake_site()
     remote = listen(site)
     with pytest.raises(Refusal) as caught:
         remote.train(dataclasses.replace(REQUEST, protocol=2))
@@ -192,10 +151,10 @@ def test_another_protocol_is_refused_before_the_site_is_asked(listen: Listen) ->
     assert site.asked == []
 
 
-def test_a_message_that_is_too_large_does_not_reach_the_site(listen: Listen) -> None:
-    site = FakeSite()
+def test_a_message_that_is_too_large_does_not_reach_the_site(fake_site: Any, listen: Listen) -> None:
+    site = fake_site()
     remote = listen(site)
-    limit = service.largest_message(LAYOUT)
+    limit = service.largest_message(site.layout)
     fits = dataclasses.replace(REQUEST, adapter=np.zeros((limit - 1000) // 4, np.float32))
     remote.train(fits)
     with pytest.raises(Refusal) as caught:
@@ -205,17 +164,21 @@ def test_a_message_that_is_too_large_does_not_reach_the_site(listen: Listen) -> 
 
 
 @pytest.mark.parametrize("changes", [{"local_steps": 2**70}, {"run_id": "\ud800"}])
-def test_what_no_message_can_hold_is_refused_by_the_courier(listen: Listen, changes: dict) -> None:
-    site = FakeSite()
+def test_what_no_message_can_hold_is_refused_by_the_courier(
+    fake_site: Any, listen: Listen, changes: dict
+) -> None:
+    site = fake_site()
     with pytest.raises(Refusal) as caught:
         listen(site).train(dataclasses.replace(REQUEST, **changes))
     assert caught.value.code is RefusalCode.MALFORMED
     assert site.asked == []
 
 
-def test_one_training_at_a_time_and_the_others_wait_no_longer_than_the_queue(listen: Listen) -> None:
+def test_one_training_at_a_time_and_the_others_wait_no_longer_than_the_queue(
+    fake_site: Any, listen: Listen
+) -> None:
     begun, end = threading.Event(), threading.Event()
-    site = FakeSite()
+    site = fake_site()
 
     def work() -> None:
         begun.set()
@@ -240,9 +203,24 @@ def test_one_training_at_a_time_and_the_others_wait_no_longer_than_the_queue(lis
     assert remote.train(REQUEST).event == EVENT
 
 
-def test_health_is_told(listen: Listen, folder: Path) -> None:
-    assert listen(FakeSite()).is_healthy()
-    assert not listen(FakeSite(), serving=False).is_healthy()
+@pytest.mark.parametrize("raises", [None, ValueError(SECRET), Refusal(RefusalCode.BUDGET)])
+@pytest.mark.parametrize(("now", "wait"), [(100.0, 60.0), (119.5, 0.5), (179.0, 1.0), (160.0, 20.0)])
+def test_an_answer_leaves_when_its_slot_ends(
+    fake_site: Any, raises: Exception | None, now: float, wait: float
+) -> None:
+    slept: list[float] = []
+    slot_s = 20.0 if wait <= 20 else 80.0
+    served = service.Service(fake_site(raises), 1.0, slot_s, clock=lambda: now, sleep=slept.append)
+    context = type("Context", (), {"time_remaining": lambda self: None})()
+    with contextlib.suppress(ValueError, Refusal):
+        served.train(wire.encode_train(REQUEST).SerializeToString(), context)
+    assert slept == [pytest.approx(wait)]
+    assert not served.is_busy
+
+
+def test_health_is_told(fake_site: Any, listen: Listen, folder: Path) -> None:
+    assert listen(fake_site()).is_healthy()
+    assert not listen(fake_site(), serving=False).is_healthy()
     assert not RemoteSite(folder / "nobody.sock").is_healthy()
 
 

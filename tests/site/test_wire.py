@@ -10,6 +10,7 @@ import pytest
 
 from fedpeft.errors import Refusal
 from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
+from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
 from fedpeft.site import site_pb2 as pb
 from fedpeft.site import wire
 from fedpeft.types import PrivacyEvent, PrivateUpdate, RefusalCode, Schedule, SiteFacts, TrainRequest
@@ -38,6 +39,12 @@ UPDATE = PrivateUpdate(
     PrivacyEvent("poisson-gaussian", 1.1, 1 / 3, 2, "patient"),
     HEAD,
 )
+EVALUATE = EvaluateRequest(
+    "run", "run:st-mary:evaluation after", 6.5, "d" * 64, np.array([1.5, -2.0], np.float32), HEAD
+)
+METRIC = PrivateMetric(
+    "run:st-mary:evaluation after", -1.75, 4.5, PrivacyEvent("gaussian", 6.5, 1.0, 1, "patient"), HEAD
+)
 VOTE = VoteRequest("run", "run:v", 6.5, "map", 2, np.arange(6, dtype=np.float32).reshape(3, 2), HEAD)
 HISTOGRAM = PrivateHistogram(
     "run:v", np.array([0.5, -3.0], dtype=np.float32), PrivacyEvent("gaussian", 6.5, 1.0, 1, "patient"), HEAD
@@ -62,16 +69,17 @@ def test_requests_arrive_as_they_were_sent() -> None:
 def test_every_field_of_a_request_is_sent(field: str) -> None:
     other = {
         "scales": (2.0, 0.7),
+        "task_weights": (("answer", 0.5), ("find", 1.0)),
         "adapter": np.zeros(3, dtype=np.float32),
         "protocol": 1,
-        "task_weights": (("a", 0.25), ("b", 1.0)),
         **dict.fromkeys(("run_id", "request_id", "clipping", "layout_digest", "ledger_head"), "other"),
         **dict.fromkeys(("round_number", "local_steps"), 7),
         **dict.fromkeys(("learning_rate", "noise_multiplier", "sampling_rate"), 0.25),
     }
     changed = dataclasses.replace(REQUEST, **{field: other[field]})
     arrived = getattr(wire.decode_train(_sent(wire.encode_train(changed))), field)
-    np.testing.assert_array_equal(arrived, other[field])
+    assert type(arrived) is type(other[field])
+    assert np.array_equal(arrived, other[field])
 
 
 def test_votes_arrive_as_they_were_sent() -> None:
@@ -88,6 +96,14 @@ def test_bins_that_are_no_table_are_refused(dimension: int) -> None:
     message.dimension = dimension
     with pytest.raises(Refusal, match="dimension"):
         wire.decode_vote(_sent(message))
+
+
+def test_a_private_evaluation_arrives_as_it_was_sent() -> None:
+    arrived = wire.decode_evaluate(_sent(wire.encode_evaluate(EVALUATE)))
+    assert (arrived.digest(), arrived.ledger_head) == (EVALUATE.digest(), HEAD)
+    assert wire.decode_metric(_sent(wire.encode_metric(METRIC)), "run:st-mary:evaluation after") == METRIC
+    with pytest.raises(Refusal, match="malformed"):
+        wire.decode_metric(_sent(wire.encode_update(UPDATE)), "run:st-mary:evaluation after")
 
 
 def test_an_update_is_no_histogram() -> None:
