@@ -36,11 +36,9 @@ def examine(model: ModelSettings, adapter: AdapterSettings) -> JsonDict:
     Returns:
         ``healthy``, ``problems``, ``versions``, ``untested`` versions, ``device``, ``segments``.
     """
-    found = versions()
-    untested = {n: f"{found[n]} (tested: {v})" for n, v in _TESTED.items() if found[n].partition("+")[0] != v}
     report: JsonDict = {
-        "versions": found,
-        "untested": untested,
+        "versions": versions(),
+        "untested": untested_versions(),
         "optional": {name: _version(name) for name in ("ray", "pandas", "sympy", "networkx")},
         "cuda_devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "threads": torch.get_num_threads(),
@@ -57,6 +55,12 @@ def examine(model: ModelSettings, adapter: AdapterSettings) -> JsonDict:
     except UserError as error:
         report["problems"] = list(error.problems)
     return report | {"healthy": not report["problems"]}
+
+
+def untested_versions() -> dict[str, str]:
+    """Of the libraries that matter most, those that are not the tested ones, with both versions."""
+    found = versions()
+    return {n: f"{found[n]} (tested: {v})" for n, v in _TESTED.items() if found[n].partition("+")[0] != v}
 
 
 def _version(name: str) -> str | None:

@@ -31,8 +31,8 @@ ORDER = (
     "aggregation", "checkpoint", "federation", "private_evaluation", "synthesis", "selection",
     "config", "dimensions", "plan", "cost", "search", "proposal", "layer_choice", "forecast", "tuning",
     "folder", "speed", "timing", "stopwatch",
-    "workspace", "warm_start", "result", "run", "adapter_evaluation", "audit", "doctor",
-    "flower", "baselines", "testing", "cli",
+    "run_sources", "workspace", "warm_start", "result", "run", "adapter_evaluation", "audit", "doctor",
+    "flower", "deployment", "baselines", "testing", "cli",
 )  # fmt: skip
 """The parts of the package; each may import those before it."""
 

@@ -28,6 +28,8 @@ COMMANDS: Final = (
     "simulate",
     "resume",
     "evaluate",
+    "init",
+    "site",
     "ledger",
     "audit",
     "config",

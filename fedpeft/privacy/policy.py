@@ -125,13 +125,20 @@ def load_policy(path: Path | str) -> Policy:
     try:
         return Policy(**content)
     except ValidationError as error:
-        raise ConfigError([f"{path}: {_describe(problem)}" for problem in error.errors()]) from error
+        raise ConfigError([f"{path}: {describe(p, Policy, 'a policy')}" for p in error.errors()]) from error
 
 
-def _describe(problem: Any) -> str:
+def describe(problem: Any, of: type[Section], what: str) -> str:
+    """One line on one of pydantic's problems with a small file of keys.
+
+    Args:
+        problem: of ``ValidationError.errors()``.
+        of: what was validated.
+        what: the file is called.
+    """
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "missing":
         return f"{key}: is required; add it"
     if problem["type"] == "extra_forbidden":
-        return f"{key}: is not a key of a policy; known are {', '.join(Policy.model_fields)}"
+        return f"{key}: is not a key of {what}; known are {', '.join(of.model_fields)}"
     return f"{key} = {problem['input']!r:.80}: {problem['msg']}"
