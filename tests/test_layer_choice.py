@@ -15,9 +15,9 @@ from fedpeft.config import load_config
 from fedpeft.errors import ConfigError, DataError, RunDirectoryError
 from fedpeft.federation import CHECKPOINT_FOLDER
 from fedpeft.flower import simulation
+from fedpeft.folder import RESULT_FILE
 from fedpeft.layer_choice import SELECTION_FILE, needed_rows, read_choice, regime_of, write_choice
 from fedpeft.plan import make_plan
-from fedpeft.result import RESULT_FILE
 from fedpeft.run import conduct
 from fedpeft.testing import tiny_config, write_records
 from fedpeft.workspace import Workspace

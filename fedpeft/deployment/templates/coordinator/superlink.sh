@@ -1,0 +1,8 @@
+#!/bin/sh
+# The SuperLink: TLS, and only nodes that were registered. Runs until it is told to stop.
+cd "$$(dirname "$$0")" || exit 1
+. ./environment.sh
+umask 077
+exec flower-superlink --host 0.0.0.0 --port $port --database state.db \
+    --ssl-ca-certfile certificates/ca.crt --ssl-certfile certificates/server.pem \
+    --ssl-keyfile certificates/server.key --enable-supernode-auth --disable-runtime-dependency-installation
