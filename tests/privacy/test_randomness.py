@@ -35,6 +35,17 @@ def test_noise_has_tails() -> None:
     assert abs(beyond - expected) < 5 * np.sqrt(expected)
 
 
+def test_the_rarest_uniform_reaches_beyond_eight_deviations() -> None:
+    """No sample of a test is large enough to see it; uniforms of 24 bits would end at 5.77."""
+
+    class Rarest:
+        def words(self, count: int) -> np.ndarray:
+            return np.zeros(count, dtype=np.uint64)
+
+    (value,) = standard_normal(Rarest(), 1)  # the mean of four such summands, times two
+    assert value / 2 == pytest.approx(np.sqrt(2 * 53 * np.log(2)))
+
+
 def test_float32_uniforms_would_fail_the_resolution() -> None:
     """Low bits are there: no two of a million draws agree, as 24-bit uniforms soon would."""
     assert np.unique(normals("bits")).size == N
