@@ -69,9 +69,19 @@ class Checkpoint:
     metrics_before: JsonDict
 
     @classmethod
-    def fresh(cls, run_id: str, adapter: FloatVector, metrics_before: JsonDict) -> Checkpoint:
-        """The state of a run that has not begun."""
-        return cls(run_id, 0, adapter, adapter.astype(np.float64), {}, {}, (), {}, {}, {}, (), metrics_before)
+    def fresh(
+        cls,
+        run_id: str,
+        adapter: FloatVector,
+        metrics_before: JsonDict,
+        schedules: dict[str, Schedule] | None = None,
+        events: dict[str, tuple[PrivacyEvent, ...]] | None = None,
+    ) -> Checkpoint:
+        """The state before the first round, with what sites committed and released before it, if anything."""
+        average = adapter.astype(np.float64)
+        return cls(
+            run_id, 0, adapter, average, {}, {}, (), schedules or {}, {}, events or {}, (), metrics_before
+        )
 
 
 def save(checkpoint: Checkpoint, folder: Path) -> None:
@@ -165,7 +175,7 @@ def _unpack(body: bytes) -> Checkpoint:
         optimizer=_under(_OPTIMIZER_PREFIX, arrays),
         statistics=_under(_STATISTICS_PREFIX, arrays),
         scales=tuple(facts["scales"]),
-        schedules={site: _schedule(fields) for site, fields in facts["schedules"].items()},
+        schedules={site: schedule_from_json(fields) for site, fields in facts["schedules"].items()},
         ledger_heads=facts["ledger_heads"],
         events={site: tuple(PrivacyEvent(**e) for e in es) for site, es in facts["events"].items()},
         records=tuple(facts["records"]),
@@ -173,7 +183,8 @@ def _unpack(body: bytes) -> Checkpoint:
     )
 
 
-def _schedule(fields: JsonDict) -> Schedule:
+def schedule_from_json(fields: JsonDict) -> Schedule:
+    """A schedule that ``dataclasses.asdict`` and JSON made plain."""
     pairs = {name: tuple(map(tuple, fields[name])) for name in ("parts", "votes")}
     return Schedule(**fields | pairs)
 

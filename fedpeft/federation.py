@@ -161,9 +161,10 @@ class _Run:
 
     def commit(self) -> StopReason | None:
         """Fix the schedules, make them durable here, then have every site commit its own."""
-        if not self.state.schedules:
-            first = self.plan.allocator.scales(self.state.statistics)
-            self.state = replace(self.state, schedules=dict(self.schedule(self.facts)), scales=first)
+        if not self.state.schedules:  # a stage before the rounds may have asked already
+            self.state = replace(self.state, schedules=dict(self.schedule(self.facts)))
+        if not self.state.scales:
+            self.state = replace(self.state, scales=self.plan.allocator.scales(self.state.statistics))
         save(self.state, self.folder / CHECKPOINT_FOLDER)
         self._write_records("w", self.state.records)
         schedules = self.state.schedules

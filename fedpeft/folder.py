@@ -15,6 +15,8 @@ from fedpeft.errors import RunDirectoryError
 from fedpeft.federation import CHECKPOINT_FOLDER
 from fedpeft.layer_choice import chosen
 from fedpeft.plan import Plan
+from fedpeft.synthesis.begun import load as load_begun
+from fedpeft.synthesis.dataset import FOLDER
 from fedpeft.types import SEEDED_PREFIX
 
 CONFIG_FILE = "config.toml"
@@ -76,10 +78,15 @@ def open_run(folder: Path) -> tuple[RunConfig, Checkpoint | None]:
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise RunDirectoryError(f"{folder}: has no {CONFIG_FILE}, so it is not a run; name a run's folder")
-    config = chosen(load_config(path), folder)
+    written = load_config(path)
+    config = chosen(written, folder)
     checkpoints = folder / CHECKPOINT_FOLDER
     checkpoint = load(checkpoints) if checkpoints.is_dir() else None
-    if checkpoint and checkpoint.run_id.rpartition("-")[2] != _digest(config):
+    begun = load_begun(folder / FOLDER)
+    begins_with = checkpoint or begun
+    # Sites that voted committed to the run before its blocks were chosen.
+    committed = written if begun else config
+    if begins_with and begins_with.run_id.rpartition("-")[2] != _digest(committed):
         raise RunDirectoryError(
             f"{path}: was changed since the run began, and its guarantee with it; restore it, "
             "or start a new run"

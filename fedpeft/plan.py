@@ -13,22 +13,20 @@ from fedpeft.adapters.adapter import plan_layout
 from fedpeft.backbone.skeleton import backbone_skeleton
 from fedpeft.config import RunConfig, missing_files, warnings_of
 from fedpeft.dimensions import DimensionRule, dimension_rule, signal_over_noise
-from fedpeft.privacy.accountant import calibrate, epsilon_pld
+from fedpeft.privacy.accountant import epsilon_pld
 from fedpeft.privacy.clipping import released_size
 from fedpeft.privacy.events import GAUSSIAN
-from fedpeft.privacy.metric import EvaluateRequest
+from fedpeft.privacy.histogram import VoteRequest
 from fedpeft.privacy.schedules.base import find as find_schedule
 from fedpeft.privacy.schedules.base import stretches
 from fedpeft.privacy.schedules.calibrated import Parts, calibrate_parts
 from fedpeft.privacy.tasks import epsilon_by_task
-from fedpeft.settings import EvaluationSettings
+from fedpeft.synthesis.budget import TradeOff
 from fedpeft.training.learning_rate import learning_rates
 from fedpeft.types import JsonDict, Layout, PrivacyEvent, Schedule
+from fedpeft.votes import Votes, events_beside, votes_of
 
 _BYTES_PER_VALUE: Final = 4
-
-Votes = tuple[tuple[str, float, int], ...]
-"""``(stage, noise_multiplier, releases)`` of releases about every unit, beside the steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +71,7 @@ class Plan:
         num_parameters: of the backbone.
         dimensions: of the adapter, against what the guarantee carries.
         signal_over_noise: of all steps, for a mean clipped gradient of norm 1.
+        synthesis: what votes cost and what they tell, if sites are asked for any.
         bytes_a_round: adapter values up and down, over all sites.
     """
 
@@ -84,6 +83,7 @@ class Plan:
     dimensions: DimensionRule
     signal_over_noise: float
     sites: tuple[SitePlan, ...]
+    synthesis: TradeOff | None
     bytes_a_round: int
     warnings: tuple[str, ...]
     guarantee: str
@@ -105,7 +105,7 @@ class Plan:
 
     def _stages(self) -> JsonDict:
         """What each stage would cost alone; together they cost at most ``epsilon``, not the sum."""
-        stages = {"training": {"epsilon": max(site.epsilon for site in self.sites)}}
+        stages: JsonDict = {"training": {"epsilon": max(site.epsilon for site in self.sites)}}
         for stage in dict.fromkeys(vote[0] for site in self.sites for vote in site.votes):
             alone = [
                 epsilon_pld(
@@ -115,6 +115,8 @@ class Plan:
                 for site in self.sites
             ]
             stages[stage] = {"epsilon": max(alone)}
+        if self.synthesis is not None:
+            stages[VoteRequest.stage] |= self.synthesis.to_json()
         return stages
 
     def to_json(self) -> JsonDict:
@@ -148,9 +150,11 @@ def make_plan(config: RunConfig) -> Plan:
     released = released_size(layout.size, config.privacy.clipping)
     sites = tuple(_site_plan(config, name, units, released) for name, units in config.declared_units.items())
     epsilons = site_epsilons(config)
+    synthesis = _trade_off(config, sites)
     dimensions = dimension_rule(
         layout.size, [site.declared_units for site in sites], [epsilons[s.name] for s in sites], config.delta
     )
+    told = synthesis.warnings() if synthesis else ()
     return Plan(
         epsilon=max(epsilons.values()),
         delta=config.delta,
@@ -165,8 +169,9 @@ def make_plan(config: RunConfig) -> Plan:
             layout.size,
         ),
         sites=sites,
+        synthesis=synthesis,
         bytes_a_round=2 * _BYTES_PER_VALUE * layout.size * len(sites),
-        warnings=(*warnings_of(config), *missing_files(config), *dimensions.warnings()),
+        warnings=(*warnings_of(config), *missing_files(config), *dimensions.warnings(), *told),
         guarantee=guarantee(config),
     )
 
@@ -223,8 +228,8 @@ def _up(number: float) -> str:
 def _site_plan(config: RunConfig, name: str, declared_units: int, released: int) -> SitePlan:
     rate = config.training.sampling_rate
     epsilon = site_epsilons(config)[name]
-    votes = evaluation_votes(config.evaluation, epsilon, config.delta)
-    beside = tuple(PrivacyEvent(GAUSSIAN, m, 1.0, n, config.privacy.unit) for _, m, n in votes)
+    votes = votes_of(config, epsilon)
+    beside = events_beside(config, votes)
     parts = calibrate_parts(epsilon, config.delta, rate, _stretches(config), beside)
     events = [PrivacyEvent("poisson-gaussian", m, rate, n, config.privacy.unit) for m, n in parts]
     return SitePlan(
@@ -241,17 +246,25 @@ def _site_plan(config: RunConfig, name: str, declared_units: int, released: int)
     )
 
 
-def evaluation_votes(evaluation: EvaluationSettings, epsilon: float, delta: float) -> Votes:
-    """The private evaluations of a run: one after the rounds, and one of the untouched backbone if wanted.
-
-    Raises:
-        ConfigError: no noise is enough for so small a share.
-    """
-    if not evaluation.private:
-        return ()
-    releases = 1 + evaluation.private_before
-    multiplier = calibrate(evaluation.epsilon_share * epsilon, delta, 1.0, releases)
-    return ((EvaluateRequest.stage, multiplier, releases),)
+def _trade_off(config: RunConfig, sites: tuple[SitePlan, ...]) -> TradeOff | None:
+    """Of the votes on bins; ``None`` where there are none."""
+    stage = VoteRequest.stage
+    multipliers = tuple(m for site in sites for name, m, _ in site.votes if name == stage)
+    if not multipliers:
+        return None
+    rate, epsilons, ratios = config.training.sampling_rate, site_epsilons(config), []
+    for site in sites:
+        others = events_beside(config, tuple(vote for vote in site.votes if vote[0] != stage))
+        without = calibrate_parts(epsilons[site.name], config.delta, rate, _stretches(config), others)
+        ratios.append(site.schedule[0][0] / without[0][0])
+    return TradeOff(
+        multipliers=multipliers,
+        declared_units=sum(site.declared_units for site in sites),
+        bins=config.synthesis.bins,
+        neighbours=config.synthesis.neighbours,
+        delta=config.delta,
+        inflation=max(ratios),
+    )
 
 
 def _stretches(config: RunConfig) -> Parts:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -23,13 +22,12 @@ from fedpeft.config import RunConfig
 from fedpeft.errors import ConfigError
 from fedpeft.evaluation import Scores, evaluate, summarize
 from fedpeft.federation import CHECKPOINT_FOLDER, Outcome, RoundPlan, run_rounds
-from fedpeft.folder import RESULT_FILE, new_run_id
+from fedpeft.folder import RESULT_FILE
 from fedpeft.layer_choice import read_choice
 from fedpeft.plan import Plan, make_plan
 from fedpeft.privacy.allocation.allocator import Allocator
 from fedpeft.privacy.allocation.base import find as find_allocation
 from fedpeft.privacy.allocation.public import PublicStatistics
-from fedpeft.privacy.fitting import fitted
 from fedpeft.privacy.metric import EvaluatingTransport
 from fedpeft.private_evaluation import Lenient, evaluate_privately
 from fedpeft.result import (
@@ -41,9 +39,10 @@ from fedpeft.result import (
 )
 from fedpeft.settings import FederationSettings, PrivacySettings
 from fedpeft.shared import content_digest
+from fedpeft.stages import begin, scheduler
 from fedpeft.stopwatch import Stopwatch
 from fedpeft.training.learning_rate import learning_rates
-from fedpeft.types import FloatVector, JsonDict, Layout, Schedule, SiteFacts, Transport
+from fedpeft.types import FloatVector, JsonDict, Layout, Transport
 from fedpeft.warm_start import Start, warm_start
 from fedpeft.workspace import Workspace
 
@@ -101,11 +100,14 @@ def conduct(
     reporter, watch = reporter or Silence(), watch or Stopwatch()
     since = monotonic()
     if checkpoint is None:
+        begun = begin(workspace, plan, transport)
+        if workspace.config.synthesis.generator is not None:
+            since = watch.lap("synthesis", since)
         before = untouched_scores(workspace, reporter)
         metrics = {} if before is None else {"scores": scores_to_json(before), "summary": summarize(before)}
         start = _start(workspace, reporter)
         metrics |= {} if start.facts is None else {"warm_start": start.facts}
-        checkpoint = Checkpoint.fresh(new_run_id(workspace.config), start.vector, metrics)
+        checkpoint = Checkpoint.fresh(begun.run_id, start.vector, metrics, begun.schedules, begun.events)
     else:
         scores = checkpoint.metrics_before.get("scores")
         ids = [record.id for record in workspace.records]
@@ -146,16 +148,13 @@ def _start(workspace: Workspace, reporter: Reporter) -> Start:
 
 
 def _rounds(
-    workspace: Workspace, plan: Plan, transport: Transport, checkpoint: Checkpoint, reporter: Reporter
+    workspace: Workspace,
+    plan: Plan,
+    transport: Transport,
+    checkpoint: Checkpoint,
+    reporter: Reporter,
 ) -> Outcome:
     config = workspace.config
-    by_name = {site.name: site for site in plan.sites}
-
-    def schedule(facts: Mapping[str, SiteFacts]) -> dict[str, Schedule]:
-        known = {name: by_name[name] for name in facts if name in by_name}
-        planned = {name: plan.schedule(site, checkpoint.run_id) for name, site in known.items()}
-        return {name: fitted(s, facts[name].epsilon, facts[name].delta) for name, s in planned.items()}
-
     spending = Spending(plan.delta)
 
     def on_round(state: Checkpoint) -> None:
@@ -177,7 +176,7 @@ def _rounds(
             task_weights=config.task_weights,
         ),
         checkpoint,
-        schedule=schedule,
+        schedule=scheduler(plan, checkpoint.run_id),
         new_aggregator=find_aggregator(config.federation.aggregation),
         optimizer=make_server_optimizer(config.federation),
         folder=workspace.out,

@@ -10,6 +10,27 @@ from pydantic import Field
 from fedpeft.settings import Count, FilePath, Section, Text
 
 
+class SynthesisSettings(Section):
+    """Synthetic data that the coordinator holds before training begins."""
+
+    generator: Text | None = None
+    """`pool`: rows of a public pool, in proportions that the sites' noised votes set. `public`: rows of the
+    pool as they are, which asks the sites for nothing. Default: no synthetic data."""
+    path: FilePath | None = None
+    """The pool, a public file with the columns of [data], .csv, .parquet or else jsonl; default: a bundled
+    one of everyday tasks, made from templates."""
+    size: Annotated[int, Field(ge=2, le=1_000_000)] = 1024
+    """Synthetic rows to make."""
+    epsilon_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of epsilon that the votes may cost by themselves. Composed with the steps they cost much less."""
+    bins: Annotated[int, Field(ge=2, le=4096)] = 64
+    """Groups of similar candidates that sites vote for; the fewer, the clearer the votes."""
+    neighbours: Annotated[int, Field(ge=1, le=64)] = 1
+    """Bins that each record votes for."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Public seed of the bins and of the choice of rows. It is not a secret and needs no entropy."""
+
+
 class SelectionSettings(Section):
     """Which blocks are trained, chosen before the first round from public or synthetic rows, at no cost."""
 

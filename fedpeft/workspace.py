@@ -29,7 +29,6 @@ from fedpeft.evaluation.private import answers_by_task, judge_units
 from fedpeft.plan import site_epsilons
 from fedpeft.privacy.allocation.public import PublicStatistics
 from fedpeft.privacy.ledger import Ledger
-from fedpeft.privacy.metric import EvaluateRequest
 from fedpeft.privacy.policy import Policy
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.privacy.tasks import UnitWeights
@@ -41,6 +40,7 @@ from fedpeft.speed import make_execution
 from fedpeft.training.execution import PLAIN
 from fedpeft.training.local import StepProgress
 from fedpeft.training.probe import probe
+from fedpeft.votes import stages_of
 
 _log = logging.getLogger(__name__)
 
@@ -221,6 +221,7 @@ class Workspace:
             arithmetic=self.config.privacy.arithmetic,
             weights=self.weights[name],
             held_out=self._held_out(name),
+            texts=self.data[name].texts() if "synthesis" in stages_of(self.config) else None,
             progress=self._site_progress(name),
         )
 
@@ -252,7 +253,7 @@ class Workspace:
             epsilon=site_epsilons(self.config)[name],
             delta=self.config.delta,
             expires=datetime.date.max,
-            stages=("training", *((EvaluateRequest.stage,) if self.config.evaluation.private else ())),
+            stages=stages_of(self.config),
             crash_reserve=self.config.privacy.crash_reserve,
         )
 

@@ -29,9 +29,10 @@ ORDER = (
     "types", "errors", "cache", "shared", "settings", "stage_settings",
     "data", "backbone", "adapters", "privacy", "training", "evaluation", "site",
     "aggregation", "checkpoint", "federation", "private_evaluation", "synthesis", "selection",
-    "config", "dimensions", "plan", "cost", "search", "proposal", "layer_choice", "forecast", "tuning",
-    "folder", "speed", "timing", "stopwatch",
-    "run_sources", "workspace", "warm_start", "result", "run", "adapter_evaluation", "audit", "doctor",
+    "config", "dimensions", "votes", "plan", "cost", "search", "proposal", "layer_choice", "forecast",
+    "tuning", "folder", "speed", "timing", "stopwatch",
+    "run_sources", "workspace", "warm_start", "result", "stages", "run", "adapter_evaluation", "audit",
+    "doctor",
     "flower", "deployment", "baselines", "testing", "cli",
 )  # fmt: skip
 """The parts of the package; each may import those before it."""

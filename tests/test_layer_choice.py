@@ -208,6 +208,10 @@ def test_the_preset_fills_in_what_is_not_given(folder: Path) -> None:
     assert load_config(folder / "run.toml", ['method="dp-selft"']).selection.selector == "selft"
     given = load_config(folder / "run.toml", ['method="dp-selft"', 'selection.selector="all"'])
     assert given.selection.selector == "all"
+    assert given.synthesis.generator is None
+    assert load_config(folder / "run.toml", ['method="dp-selft"']).synthesis.generator == "pool"
+    public = load_config(folder / "run.toml", ['method="dp-selft"', 'selection.data="public.jsonl"'])
+    assert public.synthesis.generator is None
     assert load_config(folder / "run.toml").selection.selector is None
 
 

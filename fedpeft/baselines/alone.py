@@ -81,6 +81,7 @@ def alone(config: RunConfig, name: str) -> RunConfig:
         update={
             "sites": (site,),
             "selection": config.selection.model_copy(update={"selector": None}),  # it was made for the run
+            "synthesis": config.synthesis.model_copy(update={"generator": None}),  # and so were its rows
             "privacy": config.privacy.model_copy(update={"delta": config.delta}),
             "federation": config.federation.model_copy(update={"min_sites": None}),
         }

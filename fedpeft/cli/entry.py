@@ -26,6 +26,7 @@ COMMANDS: Final = (
     "plan",
     "select",
     "simulate",
+    "synthesize",
     "resume",
     "evaluate",
     "init",

@@ -54,7 +54,10 @@ def show(path: Path) -> Answer:
     help="The policy.toml it must belong to; also says what the next run may take.",
 )
 def verify(path: Path, policy_file: Path | None) -> Answer:
-    """Recompute everything in the ledgers at PATH, with a second accountant; exit 1 if anything is wrong."""
+    """Recompute everything in the ledgers at PATH, with a second accountant; exit 1 if anything is wrong.
+
+    The folder of a run stands for its ledgers and for the certificate of its synthetic data.
+    """
     from fedpeft.privacy.ledger import verify, verify_all
 
     policy = None
@@ -62,10 +65,23 @@ def verify(path: Path, policy_file: Path | None) -> Answer:
         from fedpeft.privacy.policy import load_policy
 
         policy = load_policy(policy_file)
-    reports = verify_all(path, policy) if path.is_dir() else [verify(path, policy)]
-    good = all(report.ok for report in reports)
+    ledgers = path / "ledger" if (path / "ledger").is_dir() else path
+    reports = verify_all(ledgers, policy) if ledgers.is_dir() else [verify(ledgers, policy)]
     lines = [line for report in reports for line in _lines(report)]
-    return Answer({"ok": good, "ledgers": [_json(r) for r in reports]}, "\n".join(lines), 0 if good else 1)
+    problems = _certificate_problems(path, ledgers)
+    if problems is not None:
+        lines += [f"{path / 'synthetic'}: {'WRONG' if problems else 'good'}", *(f"  {p}" for p in problems)]
+    good = all(report.ok for report in reports) and not problems
+    data = {"ok": good, "ledgers": [_json(r) for r in reports], "certificate": problems}
+    return Answer(data, "\n".join(lines), 0 if good else 1)
+
+
+def _certificate_problems(run: Path, ledgers: Path) -> list[str] | None:
+    """Of the synthetic data of a run; ``None`` where it has none."""
+    from fedpeft.synthesis.dataset import FOLDER, is_complete
+    from fedpeft.synthesis.verify import problems_of
+
+    return problems_of(run / FOLDER, ledgers) if is_complete(run / FOLDER) else None
 
 
 def _files(path: Path) -> list[Path]:

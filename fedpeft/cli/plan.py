@@ -209,6 +209,7 @@ def _text(plan: Plan) -> Group:
         f"in {len(plan.layout.segments)} segments; {plan.bytes_a_round:,} bytes a round",
         f"{plan.dimensions.trainable:,} trainable dimensions, carried: {plan.dimensions}; "
         f"signal over noise {plan.signal_over_noise:.3g} for a mean clipped gradient of norm 1",
+        *([] if plan.synthesis is None else [f"synthesis: {plan.synthesis}"]),
         *(f"warning: {warning}" for warning in plan.warnings),
         f"guarantee: {plan.guarantee}",
     ]

@@ -30,6 +30,8 @@ def _missing(config: RunConfig) -> Iterator[str]:
         yield f"model.backbone = {shown(str(backbone))}: no such file or folder; mend the path"
     if config.evaluation.path is not None and not config.evaluation.path.is_file():
         yield _no_file("evaluation.path", config.evaluation.path)
+    if config.synthesis.path is not None and not config.synthesis.path.is_file():
+        yield _no_file("synthesis.path", config.synthesis.path)
     start = config.privacy.allocation_start
     if start is not None and not start.is_file():
         yield f"privacy.allocation_start = {start}: no such file; mend the path"

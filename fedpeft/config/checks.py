@@ -137,6 +137,15 @@ def _selection(config: RunConfig) -> Iterator[Problem]:
         yield Problem(keys, f"selection.warm_start = {steps}: {rule}")
 
 
+def _votes_know_no_tasks(config: RunConfig) -> Iterator[Problem]:
+    """A vote is the same for units of all tasks, so a smaller epsilon of a task would not be true of it."""
+    if config.synthesis.generator not in (None, "public") and config.privacy.task_weights:
+        key = "synthesis.generator"
+        rule = "cannot go together with weights of tasks, whose epsilons do not count votes"
+        line = f'{key} = {shown(config.synthesis.generator)}: {rule}; take "public", or leave the weights out'
+        yield Problem((key, "privacy.task_weights"), line)
+
+
 _CHECKS: Final[tuple[Callable[[RunConfig], Iterator[Problem]], ...]] = (
     _known_options,
     _something_to_evaluate,
@@ -147,6 +156,7 @@ _CHECKS: Final[tuple[Callable[[RunConfig], Iterator[Problem]], ...]] = (
     _private_evaluation,
     _allocation_start,
     _task_weights,
+    _votes_know_no_tasks,
     _min_sites,
     _selection,
     *SOURCE_CHECKS,

@@ -33,6 +33,17 @@ def fill_method(raw: dict[str, Any]) -> None:
                 table.setdefault(key, value)
 
 
+def fill_synthesis(raw: dict[str, Any]) -> None:
+    """Where `dp-selft` chooses by no rows of its own, the run makes them."""
+    selection = raw.get("selection")
+    if raw.get("method") != "dp-selft" or not isinstance(selection, dict):
+        return
+    if selection.get("selector") == "selft" and "data" not in selection:
+        synthesis = raw.setdefault("synthesis", {})
+        if isinstance(synthesis, dict):
+            synthesis.setdefault("generator", "pool")
+
+
 def fill_sites(raw: dict[str, Any]) -> None:
     """Fill in the sites of the demonstration or of a partition, or what they leave out.
 
@@ -87,7 +98,8 @@ def resolve_paths(raw: dict[str, Any], folder: Path, default_root: str | None) -
         root = Path(data["root"]) if isinstance(data["root"], str) else folder
     sites = raw.get("sites")
     partition = data.get("partition") if isinstance(data, dict) else None
-    for table in (raw.get("evaluation"), partition, *(sites if isinstance(sites, list) else ())):
+    tables = [raw.get("evaluation"), raw.get("synthesis"), partition]
+    for table in (*tables, *(sites if isinstance(sites, list) else ())):
         if isinstance(table, dict):
             _resolve_table(table, root)
     selection = raw.get("selection")

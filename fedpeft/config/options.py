@@ -20,6 +20,7 @@ _FOLDERS: Final = {
     "privacy.arithmetic": ("privacy/arithmetic", "Kind"),
     "federation.aggregation": ("aggregation", "Rule"),
     "selection.selector": ("selection", "Rule"),
+    "synthesis.generator": ("synthesis", "Kind"),
 }
 
 OPTION_KEYS: Final = tuple(_FOLDERS)

@@ -22,7 +22,7 @@ from fedpeft.settings import (
     SiteSettings,
     TrainingSettings,
 )
-from fedpeft.stage_settings import SelectionSettings
+from fedpeft.stage_settings import SelectionSettings, SynthesisSettings
 from fedpeft.types import TaskWeights
 
 
@@ -48,6 +48,7 @@ class RunConfig(Section):
     privacy: PrivacySettings = PrivacySettings()
     training: TrainingSettings = TrainingSettings()
     federation: FederationSettings = FederationSettings()
+    synthesis: SynthesisSettings = SynthesisSettings()
     selection: SelectionSettings = SelectionSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     run: RunSettings = RunSettings()

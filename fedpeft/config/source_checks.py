@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from unicodedata import normalize
 
@@ -172,14 +173,24 @@ def _evaluation_of_a_deployment(config: RunConfig) -> Iterator[Problem]:
 
 def _evaluation_is_no_site(config: RunConfig) -> Iterator[Problem]:
     """Exact metrics on records that train would not be covered by anything."""
+    yield from _is_no_site(
+        config, "evaluation.path", config.evaluation.path, "leave it out to evaluate held-out records"
+    )
+
+
+def _pool_is_no_site(config: RunConfig) -> Iterator[Problem]:
+    """Rows of the pool are kept and used as public data."""
+    yield from _is_no_site(
+        config, "synthesis.path", config.synthesis.path, "leave it out for the bundled pool"
+    )
+
+
+def _is_no_site(config: RunConfig, public_key: str, path: Path | None, mend: str) -> Iterator[Problem]:
     for key, table in tables_of(config).items():
-        if config.evaluation.path is not None and config.evaluation.path in table.files:
-            path, who = config.evaluation.path, key.replace("sites.", "site ")
-            line = (
-                f"evaluation.path = {shown(str(path))}: is what {who} trains on; leave it out "
-                "to evaluate held-out records, or name another file"
-            )
-            yield Problem(("evaluation.path", f"{key}.path"), line)
+        if path is not None and path in table.files:
+            who = key.replace("sites.", "site ")
+            line = f"{public_key} = {shown(str(path))}: is what {who} trains on; {mend}, or name another file"
+            yield Problem((public_key, f"{key}.path"), line)
 
 
 def _plain(value: object) -> object:
@@ -189,6 +200,7 @@ def _plain(value: object) -> object:
 SOURCE_CHECKS: Final[tuple[Callable[[RunConfig], Iterator[Problem]], ...]] = (
     _evaluation_of_a_deployment,
     _evaluation_is_no_site,
+    _pool_is_no_site,
     _each_table_has_its_source,
     _partition,
     _sites_of_a_partition,

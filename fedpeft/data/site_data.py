@@ -9,8 +9,9 @@ is public and drops duplicates before it gets here.)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from fedpeft.data.embedding import pair_text
 from fedpeft.data.prompts import Example, Prompter
 from fedpeft.data.records import Record
 from fedpeft.data.split import choose_within_unit, is_held_out
@@ -27,6 +28,7 @@ class SiteData:
         held_out: every record of the held-out units.
         share_truncated: of the training examples, how many were cut; for the site's own log only.
         tasks: of each training unit, over all of its records.
+        records: those behind the training examples, by unit.
     """
 
     name: str
@@ -34,6 +36,12 @@ class SiteData:
     held_out: list[Record]
     share_truncated: float
     tasks: dict[str, frozenset[str]]
+    records: dict[str, tuple[Record, ...]] = field(default_factory=dict)
+
+    def texts(self) -> dict[str, list[str]]:
+        """What its training records say, by unit; what votes are made of."""
+        units = self.records.items()
+        return {unit: [pair_text(r.instruction, r.response) for r in own] for unit, own in units}
 
 
 def encode_site(
@@ -44,6 +52,7 @@ def encode_site(
     for record in records:
         by_unit.setdefault(record.unit, []).append(record)
     units: dict[str, tuple[Example, ...]] = {}
+    trained: dict[str, tuple[Record, ...]] = {}
     tasks: dict[str, frozenset[str]] = {}
     held_out: list[Record] = []
     for unit in sorted(by_unit):
@@ -51,9 +60,10 @@ def encode_site(
             held_out += sorted(by_unit[unit], key=lambda record: record.id)
             continue
         chosen = choose_within_unit(by_unit[unit], privacy.max_records_per_unit)
+        trained[unit] = tuple(chosen)
         units[unit] = tuple(prompter.encode(r.instruction, r.response, r.before) for r in chosen)
         tasks[unit] = frozenset(record.task for record in by_unit[unit])
-    return SiteData(name, units, held_out, _share_truncated(units), tasks)
+    return SiteData(name, units, held_out, _share_truncated(units), tasks, trained)
 
 
 def _share_truncated(units: Mapping[str, Sequence[Example]]) -> float:

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from flwr.app import Context
 
 from fedpeft.checkpoint import Checkpoint
-from fedpeft.config import RunConfig
-from fedpeft.errors import together
+from fedpeft.config import RunConfig, option_names
+from fedpeft.errors import ConfigError, together
 from fedpeft.flower.client import SitePort, build_client_app
 from fedpeft.flower.grid import InProcessGrid, server_context
 from fedpeft.flower.server import build_server_app
@@ -31,10 +32,14 @@ from fedpeft.privacy.metric import EvaluatingTransport
 from fedpeft.run import Reporter, conduct, plan_of
 from fedpeft.run_sources import Sources, read_sources
 from fedpeft.shared import Shared
+from fedpeft.stages import begin
 from fedpeft.stopwatch import Stopwatch
+from fedpeft.synthesis.dataset import FOLDER, SyntheticDataset
 from fedpeft.training.local import StepProgress
 from fedpeft.types import JsonDict
 from fedpeft.workspace import Workspace
+
+T = TypeVar("T")
 
 
 class Observer(Reporter, Protocol):
@@ -82,7 +87,32 @@ def simulate(
     with Workspace(config, out, observer.site_step if observer else None, sources, shared) as workspace:
         watch.lap("load", watch.started)
         prepare_folder(config, plan, out)
+        rows = _synthesize(workspace, plan, watch) or rows
         return _run(workspace, _choose(workspace, plan, rows, observer, watch), None, observer, watch)
+
+
+def synthesize(config: RunConfig, out: Path, *, sources: Sources | None = None) -> SyntheticDataset:
+    """The first stage of ``config`` alone; ``resume(out)`` goes on with the run from there.
+
+    Args:
+        config: a complete run, with ``synthesis.generator``.
+        out: folder for the run's files; must not exist yet, or be empty.
+        sources: as for ``simulate``.
+
+    Raises:
+        UserError: something the user gave cannot be used; nothing was spent.
+        FedpeftError: the stage cannot be carried out.
+    """
+    if config.synthesis.generator is None:
+        known = " or ".join(map(repr, option_names("synthesis.generator")))
+        raise ConfigError(f"synthesis.generator: is not set, so nothing is to be made; set it to {known}")
+    plan, _, sources = together(
+        lambda: plan_of(config), lambda: check_folder(out), lambda: sources or read_sources(config)
+    )
+    with Workspace(config, out, None, sources) as workspace:
+        prepare_folder(config, plan, out)
+        _with_sites(workspace, plan, lambda transport: begin(workspace, plan, transport))
+    return SyntheticDataset.read(out / FOLDER)
 
 
 def resume(out: Path, observer: Observer | None = None, *, sources: Sources | None = None) -> JsonDict:
@@ -103,6 +133,8 @@ def resume(out: Path, observer: Observer | None = None, *, sources: Sources | No
     rows = None if read_choice(out) else _rows_to_choose_by(config)
     with Workspace(config, out, observer.site_step if observer else None, sources) as workspace:
         watch.lap("load", watch.started)
+        if checkpoint is None:
+            rows = _synthesize(workspace, plan, watch) or rows
         plan = _choose(workspace, plan, rows, observer, watch)
         return _run(workspace, plan, checkpoint, observer, watch)
 
@@ -123,11 +155,29 @@ def finished(out: Path) -> JsonDict | None:
 
 def _rows_to_choose_by(config: RunConfig) -> SplitRows | None:
     """What can be wrong with public rows is told before anything is made, whatever they are for."""
-    if config.selection.selector is not None:
+    if config.selection.selector is not None and not _chooses_by_synthetic(config):
         rows = needed_rows(config)
         if rows is not None:
             return rows
     return read_split(config) if config.selection.warm_start else None
+
+
+def _chooses_by_synthetic(config: RunConfig) -> bool:
+    """Whether blocks are chosen by the rows that the run makes itself."""
+    selection, synthesis = config.selection, config.synthesis
+    return None not in (selection.selector, synthesis.generator) and selection.data is None
+
+
+def _synthesize(workspace: Workspace, plan: Plan, watch: Stopwatch) -> SplitRows | None:
+    """The stage that makes synthetic rows, where there is one; the rows, where blocks are chosen by them."""
+    config = workspace.config
+    if config.synthesis.generator is None:
+        return None
+    since = monotonic()
+    _with_sites(workspace, plan, lambda transport: begin(workspace, plan, transport))
+    watch.lap("synthesis", since)
+    wanted = _chooses_by_synthetic(config) and read_choice(workspace.out) is None
+    return needed_rows(config, workspace.out / FOLDER) if wanted else None
 
 
 def _choose(
@@ -154,18 +204,25 @@ def _run(
     observer: Observer | None,
     watch: Stopwatch,
 ) -> JsonDict:
+    return _with_sites(
+        workspace,
+        plan,
+        lambda transport: conduct(
+            workspace, plan, transport, checkpoint=checkpoint, reporter=observer, watch=watch
+        ),
+    )
+
+
+def _with_sites(workspace: Workspace, plan: Plan, coordinate: Callable[[EvaluatingTransport], T]) -> T:
+    """What the coordinator makes of a transport to all sites of this process."""
     for index in range(len(plan.sites)):  # a ledger that cannot be used is told before anything else
         workspace.site(index)
-    results: list[JsonDict] = []
-
-    def coordinate(transport: EvaluatingTransport, _run_config: object) -> None:
-        results.append(
-            conduct(workspace, plan, transport, checkpoint=checkpoint, reporter=observer, watch=watch)
-        )
+    results: list[T] = []
 
     def find_site(context: Context) -> SitePort:
         return workspace.site(int(context.node_config["partition-id"]))
 
     grid = InProcessGrid(build_client_app(find_site), num_nodes=len(plan.sites))
-    build_server_app(coordinate)(grid, server_context())
+    app = build_server_app(lambda transport, _run_config: results.append(coordinate(transport)))
+    app(grid, server_context())
     return results[0]

@@ -10,14 +10,13 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from fedpeft.privacy.histogram import VoteRequest
+from fedpeft.privacy.histogram import VoteRequest, VotingTransport
 from fedpeft.types import (
     PROTOCOL_VERSION,
     FloatVector,
     PrivacyEvent,
     RefusalCode,
     TrainRequest,
-    Transport,
 )
 
 
@@ -73,7 +72,7 @@ class PrivateMetric:
 MetricAnswer = PrivateMetric | RefusalCode
 
 
-class EvaluatingTransport(Transport, Protocol):
+class EvaluatingTransport(VotingTransport, Protocol):
     """A transport that reaches sites for private evaluations as well."""
 
     def evaluate(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Final
 
 from fedpeft.errors import DataError, RunDirectoryError
 from fedpeft.synthesis.certificate import Certificate
+from fedpeft.synthesis.durable import write_durably
 
 FOLDER: Final = "synthetic"
 """Of a run's folder."""
@@ -85,8 +85,8 @@ class SyntheticDataset:
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _write(folder / DATA_FILE, _to_bytes(self.rows))
-            _write(folder / CERTIFICATE_FILE, self.certificate.to_json().encode())
+            write_durably(folder / DATA_FILE, _to_bytes(self.rows))
+            write_durably(folder / CERTIFICATE_FILE, self.certificate.to_json().encode())
         except OSError as error:
             raise RunDirectoryError(
                 f"{folder}: cannot be written ({error.strerror}); make room and try again"
@@ -123,12 +123,3 @@ def _content(folder: Path, name: str) -> bytes:
             f"{folder / name}: cannot be read ({error.strerror}); synthetic data are used with their "
             "certificate only: make them with `fedpeft synthesize`"
         ) from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
