@@ -221,7 +221,7 @@ class Workspace:
             arithmetic=self.config.privacy.arithmetic,
             weights=self.weights[name],
             held_out=self._held_out(name),
-            texts=self.data[name].texts() if "synthesis" in stages_of(self.config) else None,
+            texts=self.data[name].texts() if "synthesis" in policy.stages else None,
             progress=self._site_progress(name),
         )
 
