@@ -124,6 +124,14 @@ BROKEN = {
         CSV + "path = 'a'\ndeclared_units = 9\n[privacy.task_weights]\na = 1",
         "privacy.task_weights", "data.task",
     ),
+    "votes know no tasks": (
+        '[privacy.task_weights]\na = 1\n[synthesis]\ngenerator = "pool"',
+        "synthesis.generator", "do not count votes",
+    ),
+    "private evaluations know no tasks": (
+        '[privacy.task_weights]\na = 1\n[evaluation]\nprivate = true\nlabels = ["a", "b"]',
+        "evaluation.private", "do not count evaluations",
+    ),
     "weights that are no table": ("[privacy]\ntask_weights = 1", "privacy.task_weights", "must be a table"),
     "negative reserve": ("[privacy]\ncrash_reserve = -1", "privacy.crash_reserve", "at least 0"),
     "empty unit": ("[privacy]\nunit = ''", "privacy.unit", "not empty"),

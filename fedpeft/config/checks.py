@@ -137,13 +137,20 @@ def _selection(config: RunConfig) -> Iterator[Problem]:
         yield Problem(keys, f"selection.warm_start = {steps}: {rule}")
 
 
-def _votes_know_no_tasks(config: RunConfig) -> Iterator[Problem]:
-    """A vote is the same for units of all tasks, so a smaller epsilon of a task would not be true of it."""
-    if config.synthesis.generator not in (None, "public") and config.privacy.task_weights:
+def _releases_beside_the_steps_know_no_tasks(config: RunConfig) -> Iterator[Problem]:
+    """A vote or a count is alike for all tasks, so a task's smaller epsilon would not be true of it."""
+    if not config.privacy.task_weights:
+        return
+    weights = "privacy.task_weights"
+    if config.synthesis.generator not in (None, "public"):
         key = "synthesis.generator"
         rule = "cannot go together with weights of tasks, whose epsilons do not count votes"
         line = f'{key} = {shown(config.synthesis.generator)}: {rule}; take "public", or leave the weights out'
-        yield Problem((key, "privacy.task_weights"), line)
+        yield Problem((key, weights), line)
+    if config.evaluation.private:
+        key = "evaluation.private"
+        rule = "cannot go together with weights of tasks, whose epsilons do not count evaluations"
+        yield Problem((key, weights), f"{key} = true: {rule}; evaluate on public data, or leave them out")
 
 
 _CHECKS: Final[tuple[Callable[[RunConfig], Iterator[Problem]], ...]] = (
@@ -156,7 +163,7 @@ _CHECKS: Final[tuple[Callable[[RunConfig], Iterator[Problem]], ...]] = (
     _private_evaluation,
     _allocation_start,
     _task_weights,
-    _votes_know_no_tasks,
+    _releases_beside_the_steps_know_no_tasks,
     _min_sites,
     _selection,
     *SOURCE_CHECKS,
