@@ -212,9 +212,10 @@ def guarantee(config: RunConfig) -> str:
         parts.append("Counts of right held-out units are noised, and paid for out of the same epsilon.")
     if config.evaluation.records and not config.evaluation.public:
         parts.append("Metrics are exact on held-out records: they are NOT PRIVATE and not covered.")
+    in_floats = ", floating-point attacks" if privacy.arithmetic == "float" else ""
     parts.append(
         "Not covered: a person in several sites' data, response times, what the backbone already knew, a "
-        "compromised host, floating-point attacks."
+        f"compromised host{in_floats}."
     )
     return " ".join(parts)
 
