@@ -18,6 +18,7 @@ from fedpeft.backbone.base import Backbone
 from fedpeft.backbone.loading import load_backbone
 from fedpeft.backbone.skeleton import backbone_skeleton
 from fedpeft.config import RunConfig
+from fedpeft.config.source_checks import sites_that_train_on
 from fedpeft.data.prompts import Prompter
 from fedpeft.errors import ConfigError, RunDirectoryError
 from fedpeft.plan import Plan
@@ -74,12 +75,17 @@ def read_split(config: RunConfig, path: Path | None = None) -> SplitRows | None:
     """The rows of ``selection.data``, or of ``path``; ``None`` where neither names any.
 
     Raises:
+        ConfigError: they are what a site trains on.
         DataError: they cannot be read, or not be parted.
     """
     settings, path = config.selection, path or config.selection.data
     if path is None:
         return None
-    rows = read_rows(path, config.data, settings.lineage)
+    for key in sites_that_train_on(config, path):
+        raise ConfigError(
+            f"--data {path}: is what {key} trains on, and nothing here adds noise; name public rows"
+        )
+    rows = read_rows(path, config.data, settings.lineage, seeded=config.run.seed is not None)
     return SplitRows(rows, split_by_lineage(rows.records, settings.validation, settings.seed))
 
 
@@ -173,7 +179,7 @@ def choose_layers(
         "backbone_digest": backbone.digest,
         "settings": settings.model_dump(mode="json", exclude={"data"}),
         "regime": _regime_json(regime_of(config, plan)),
-        "privacy": "no private record was looked at; nothing was charged",
+        "privacy": "no private record was looked at; nothing was charged beyond what the rows cost",
         "candidates": [scored.to_json() for scored in selection.candidates],
     }
 

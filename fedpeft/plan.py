@@ -6,13 +6,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from decimal import ROUND_CEILING, Context
 from typing import Final
 
 from fedpeft.adapters.adapter import plan_layout
 from fedpeft.backbone.skeleton import backbone_skeleton
 from fedpeft.config import RunConfig, missing_files, warnings_of
 from fedpeft.dimensions import DimensionRule, dimension_rule, signal_over_noise
+from fedpeft.guarantee import guarantee, site_epsilons
 from fedpeft.privacy.accountant import epsilon_pld
 from fedpeft.privacy.clipping import released_size
 from fedpeft.privacy.events import GAUSSIAN
@@ -174,56 +174,6 @@ def make_plan(config: RunConfig) -> Plan:
         warnings=(*warnings_of(config), *missing_files(config), *dimensions.warnings(), *told),
         guarantee=guarantee(config),
     )
-
-
-def site_epsilons(config: RunConfig) -> dict[str, float]:
-    """The cap of each site: its own epsilon, or the run's."""
-    return {site.name: site.epsilon or config.privacy.epsilon for site in config.sites}
-
-
-def guarantee(config: RunConfig) -> str:
-    """The sentence to sign, or ``none: `` and why there is none."""
-    privacy = config.privacy
-    if config.run.seed is not None:
-        return f"none: seeded (run.seed = {config.run.seed} makes the noise predictable)"
-    unit = "record" if privacy.unit == "record" else f"value of {privacy.unit!r}"
-    epsilon, delta = _up(max(site_epsilons(config).values())), _up(config.delta)
-    parts = [
-        f"Everything a site sends in this run is ({epsilon}, {delta})-"
-        f"differentially private for adding or removing one {unit} of its training data, against an "
-        "adversary who sees every message, controls the coordinator and the other sites, and knows the code."
-    ]
-    if privacy.unit != "record" and privacy.missing_unit == "record":
-        parts.append(f"A record without {privacy.unit!r} is a unit of its own.")
-    if config.data.source == "docstrings":
-        parts.append(
-            "The data set is the table of docstrings after duplicates were dropped over all packages, "
-            "which is a step for public demonstration data only."
-        )
-    # The library for 4 bits chooses its kernels by the shape of a micro-batch.
-    kernels = {"none": "float32", "4bit": "4-bit kernels"}[config.model.quantization]
-    coarse = {config.model.dtype, config.training.autocast, kernels} - {"float32", "off"}
-    if coarse:
-        parts.append(
-            f"Rounding in {' and '.join(sorted(coarse))}, by which examples of one micro-batch move one "
-            "another's gradients, is not covered."
-        )
-    if config.evaluation.private:
-        parts.append("Counts of right held-out units are noised, and paid for out of the same epsilon.")
-    if config.evaluation.records and not config.evaluation.public:
-        parts.append("Metrics are exact on held-out records: they are NOT PRIVATE and not covered.")
-    in_floats = ", floating-point attacks" if privacy.arithmetic == "float" else ""
-    parts.append(
-        "Not covered: a person in several sites' data, response times, what the backbone already knew, a "
-        f"compromised host{in_floats}."
-    )
-    return " ".join(parts)
-
-
-def _up(number: float) -> str:
-    """Six digits, rounded up: what is printed is never below what is meant."""
-    rounded = Context(prec=6, rounding=ROUND_CEILING).create_decimal(repr(number))
-    return f"{float(rounded):g}"
 
 
 def _site_plan(config: RunConfig, name: str, declared_units: int, released: int) -> SitePlan:

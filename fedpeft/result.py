@@ -18,8 +18,9 @@ import numpy as np
 from fedpeft.errors import RunDirectoryError
 from fedpeft.evaluation import Scores, compare, summarize
 from fedpeft.federation import Outcome
+from fedpeft.guarantee import site_epsilons
 from fedpeft.layer_choice import read_choice
-from fedpeft.plan import Plan, site_epsilons
+from fedpeft.plan import Plan
 from fedpeft.privacy.accountant import Composition, epsilon
 from fedpeft.settings import EvaluationSettings
 from fedpeft.types import JsonDict, PrivacyEvent

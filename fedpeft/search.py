@@ -23,7 +23,7 @@ from fedpeft.config import RunConfig
 from fedpeft.cost import Lengths, Shapes, shapes_of
 from fedpeft.dimensions import signal_over_noise
 from fedpeft.errors import ConfigError
-from fedpeft.plan import site_epsilons
+from fedpeft.guarantee import site_epsilons
 from fedpeft.privacy.accountant import calibrate
 from fedpeft.privacy.calibration import central_limit
 

@@ -26,7 +26,7 @@ from fedpeft.data.unit_tasks import weights_of_units
 from fedpeft.errors import together
 from fedpeft.evaluation import check_labels, choose_records
 from fedpeft.evaluation.private import answers_by_task, judge_units
-from fedpeft.plan import site_epsilons
+from fedpeft.guarantee import site_epsilons
 from fedpeft.privacy.allocation.public import PublicStatistics
 from fedpeft.privacy.ledger import Ledger
 from fedpeft.privacy.policy import Policy

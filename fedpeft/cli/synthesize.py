@@ -24,6 +24,7 @@ def command(path: str, overrides: tuple[str, ...], out: Path | None) -> Answer:
     from fedpeft.config import load_config
     from fedpeft.flower.simulation import synthesize
     from fedpeft.synthesis.dataset import DATA_FILE, FOLDER
+    from fedpeft.types import SEEDED_PREFIX
 
     folder = out or Path("runs") / Path(path).stem
     dataset = synthesize(load_config(path, overrides, files_must_exist=True), folder)
@@ -33,15 +34,17 @@ def command(path: str, overrides: tuple[str, ...], out: Path | None) -> Answer:
         "rows": len(dataset.rows),
         "generator": certificate.generator,
         "epsilon": certificate.epsilon,
+        "seeded": certificate.run_id.startswith(SEEDED_PREFIX),
         "delta": certificate.delta,
         "contributors": sorted(certificate.contributors),
         "left_out": certificate.left_out,
         "note": certificate.note,
     }
     votes = f"votes of {len(certificate.contributors)} sites" if certificate.contributors else "no votes"
+    seeded = " (none: seeded)" if certificate.run_id.startswith(SEEDED_PREFIX) else ""
     lines = [
         f"{len(dataset.rows)} rows in {data['data']}, from {votes}, which cost epsilon "
-        f"{certificate.epsilon:.4f} by themselves at delta {certificate.delta:.3g}",
+        f"{certificate.epsilon:.4f} by themselves at delta {certificate.delta:.3g}{seeded}",
         *(f"without {site}: {reason}" for site, reason in sorted(certificate.left_out.items())),
         *([certificate.note] if certificate.note else []),
         f"to go on: fedpeft resume {folder}",

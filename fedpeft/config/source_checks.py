@@ -185,12 +185,39 @@ def _pool_is_no_site(config: RunConfig) -> Iterator[Problem]:
     )
 
 
+def _rows_to_choose_by_are_no_site(config: RunConfig) -> Iterator[Problem]:
+    """What blocks are chosen by, and what a warm start trains on without noise, must be public."""
+    yield from _is_no_site(
+        config, "selection.data", config.selection.data, "rows of a site would be used without any noise"
+    )
+
+
 def _is_no_site(config: RunConfig, public_key: str, path: Path | None, mend: str) -> Iterator[Problem]:
+    for key in sites_that_train_on(config, path):
+        who = key.replace("sites.", "site ")
+        line = f"{public_key} = {shown(str(path))}: is what {who} trains on; {mend}, or name another file"
+        yield Problem((public_key, f"{key}.path"), line)
+
+
+def sites_that_train_on(config: RunConfig, path: Path | None) -> list[str]:
+    """The keys of the tables that ``path``, by whatever name, is a file of, or of the data set of."""
+    if path is None:
+        return []
+    found = []
     for key, table in tables_of(config).items():
-        if path is not None and path in table.files:
-            who = key.replace("sites.", "site ")
-            line = f"{public_key} = {shown(str(path))}: is what {who} trains on; {mend}, or name another file"
-            yield Problem((public_key, f"{key}.path"), line)
+        folder = Path(table.dataset) if table.dataset else None
+        inside = folder is not None and folder.is_dir() and path.resolve().is_relative_to(folder.resolve())
+        if inside or any(_is_same(path, file) for file in table.files):
+            found.append(key)
+    return found
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two names are of one file; hard links are."""
+    try:
+        return one == other or one.samefile(other)
+    except OSError:  # one of them is not there
+        return False
 
 
 def _plain(value: object) -> object:
@@ -201,6 +228,7 @@ SOURCE_CHECKS: Final[tuple[Callable[[RunConfig], Iterator[Problem]], ...]] = (
     _evaluation_of_a_deployment,
     _evaluation_is_no_site,
     _pool_is_no_site,
+    _rows_to_choose_by_are_no_site,
     _each_table_has_its_source,
     _partition,
     _sites_of_a_partition,

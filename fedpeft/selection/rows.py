@@ -15,8 +15,8 @@ from fedpeft.data.sources import load_records
 from fedpeft.errors import DataError
 from fedpeft.settings import DataSettings
 from fedpeft.shared import content_digest
-from fedpeft.synthesis.dataset import SyntheticDataset
-from fedpeft.types import JsonDict
+from fedpeft.synthesis.dataset import SyntheticDataset, refuse_apart_from_certificate
+from fedpeft.types import SEEDED_PREFIX, JsonDict
 
 KEY: Final = "selection.data"
 
@@ -34,19 +34,28 @@ class PublicRows:
     facts: JsonDict
 
 
-def read_rows(path: Path, data: DataSettings, lineage: str | None) -> PublicRows:
+def read_rows(path: Path, data: DataSettings, lineage: str | None, *, seeded: bool = False) -> PublicRows:
     """Read a public file, or a folder of synthetic data.
 
     Args:
         path: a file with the columns of ``data``, or a folder with data and their certificate.
         data: of the run.
         lineage: column of a public file; rows without one are of a lineage of their own.
+        seeded: whether the run that reads them has no guarantee either.
 
     Raises:
-        DataError: absent, wrong or empty; or synthetic data that are not those of their certificate.
+        DataError: absent, wrong or empty; synthetic data that are not those of their certificate, that lie
+            apart from it, or that a seeded run made.
     """
     if path.is_dir():
-        return of_synthetic(SyntheticDataset.read(path))
+        found = SyntheticDataset.read(path)
+        if found.certificate.run_id.startswith(SEEDED_PREFIX) and not seeded:
+            raise DataError(
+                f"{KEY}: {path} was made by a run with run.seed, whose noise anybody can compute, so it "
+                "has no guarantee; make it without a seed, or give this run a seed too"
+            )
+        return of_synthetic(found)
+    refuse_apart_from_certificate(path, KEY)
     try:
         records = load_records(path, data, key=KEY, unit=lineage or RECORD_UNIT)
     except DataError as error:  # the reader of records knows this column as that of privacy units
@@ -65,6 +74,7 @@ def of_synthetic(found: SyntheticDataset) -> PublicRows:
         "generator": certificate.generator,
         "sha256": certificate.data_sha256,
         "epsilon": certificate.epsilon,
+        "delta": certificate.delta,
     }
     return PublicRows(records, facts)
 

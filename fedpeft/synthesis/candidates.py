@@ -7,7 +7,7 @@ from fedpeft.data.sources import load_records
 from fedpeft.errors import DataError
 from fedpeft.settings import DataSettings
 from fedpeft.stage_settings import SynthesisSettings
-from fedpeft.synthesis.dataset import SyntheticRow
+from fedpeft.synthesis.dataset import SyntheticRow, refuse_apart_from_certificate
 from fedpeft.synthesis.templates import bundled_pool
 
 
@@ -29,6 +29,7 @@ def read_candidates(settings: SynthesisSettings, data: DataSettings) -> tuple[Sy
 def _of_file(settings: SynthesisSettings, data: DataSettings) -> tuple[SyntheticRow, ...]:
     path = settings.path
     assert path is not None
+    refuse_apart_from_certificate(path, "synthesis.path")
     records = load_records(path, data, key="synthesis.path")
     ids = [record.id for record in records]
     if len(set(ids)) < len(ids):

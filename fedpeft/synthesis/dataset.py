@@ -93,6 +93,19 @@ class SyntheticDataset:
             ) from error
 
 
+def refuse_apart_from_certificate(path: Path, key: str) -> None:
+    """Refuse the data file of a synthetic data set as if it were just a public file.
+
+    Raises:
+        DataError: a certificate lies beside it, which says what its rows cost.
+    """
+    if (path.parent / CERTIFICATE_FILE).is_file():
+        raise DataError(
+            f"{key}: {path} has a privacy certificate beside it, which goes where the rows go; name the "
+            "folder as selection.data, or a file that is public"
+        )
+
+
 def is_complete(folder: Path) -> bool:
     """Whether data were finished in ``folder``; they may still be refused."""
     return (folder / CERTIFICATE_FILE).is_file()

@@ -345,7 +345,7 @@ def test_the_backbone_is_given_back(tmp_path: Path, finished: Path) -> None:
 
 @pytest.mark.parametrize(("number", "text"), [(8.0, "8"), (1e-5, "1e-05"), (8.0000004, "8.00001")])
 def test_what_is_printed_is_never_below_what_is_meant(tmp_path: Path, number: float, text: str) -> None:
-    from fedpeft.plan import guarantee
+    from fedpeft.guarantee import guarantee
 
     key = "delta" if number < 1 else "epsilon"
     config = tiny_config(tmp_path, overrides=[f"privacy.{key}={number!r}"])
@@ -364,7 +364,7 @@ def test_what_is_printed_is_never_below_what_is_meant(tmp_path: Path, number: fl
 def test_coarse_arithmetic_is_named_in_the_guarantee(
     tmp_path: Path, overrides: list[str], named: str | None
 ) -> None:
-    from fedpeft.plan import guarantee
+    from fedpeft.guarantee import guarantee
 
     text = guarantee(tiny_config(tmp_path, overrides=overrides))
     assert ("Rounding in" in text) == (named is not None)
