@@ -52,6 +52,11 @@ def guarantee(config: RunConfig) -> str:
         )
     if config.evaluation.records and not config.evaluation.public:
         parts.append("Metrics are exact on held-out records: they are NOT PRIVATE and not covered.")
+    if config.data.source == "sites":
+        parts.append(
+            "What an organization's own settings leave open - arithmetic, precision, records without a unit "
+            "- stands in its SITE.toml, not here."
+        )
     in_floats = ", floating-point attacks" if privacy.arithmetic == "float" else ""
     parts.append(
         "Not covered: a person in several sites' data, response times, what the backbone already knew, a "

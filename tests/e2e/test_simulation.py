@@ -343,34 +343,6 @@ def test_the_backbone_is_given_back(tmp_path: Path, finished: Path) -> None:
     assert not any(name.startswith("_") for name in names)  # adapted modules are private classes
 
 
-@pytest.mark.parametrize(("number", "text"), [(8.0, "8"), (1e-5, "1e-05"), (8.0000004, "8.00001")])
-def test_what_is_printed_is_never_below_what_is_meant(tmp_path: Path, number: float, text: str) -> None:
-    from fedpeft.guarantee import guarantee
-
-    key = "delta" if number < 1 else "epsilon"
-    config = tiny_config(tmp_path, overrides=[f"privacy.{key}={number!r}"])
-    assert text in guarantee(config)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "named"),
-    [
-        ([], None),
-        (['model.dtype="bfloat16"'], "Rounding in bfloat16,"),
-        (['model.quantization="4bit"'], "Rounding in 4-bit kernels,"),
-        (['model.quantization="4bit"', 'model.dtype="bfloat16"'], "Rounding in 4-bit kernels and bfloat16,"),
-    ],
-)
-def test_coarse_arithmetic_is_named_in_the_guarantee(
-    tmp_path: Path, overrides: list[str], named: str | None
-) -> None:
-    from fedpeft.guarantee import guarantee
-
-    text = guarantee(tiny_config(tmp_path, overrides=overrides))
-    assert ("Rounding in" in text) == (named is not None)
-    assert named is None or named in text
-
-
 @pytest.mark.parametrize(
     ("allocation", "schedule"), [("instability", "step-decay"), ("kl", "lr-matched"), ("anadp", "constant")]
 )

@@ -10,7 +10,6 @@ import pytest
 
 from fedpeft.config import load_config
 from fedpeft.errors import ConfigError, DataError
-from fedpeft.guarantee import cost_of_rows, guarantee
 from fedpeft.layer_choice import read_split
 from fedpeft.selection.rows import read_rows
 from fedpeft.settings import DataSettings
@@ -60,20 +59,3 @@ def test_what_a_site_trains_on_is_not_public(tmp_path: Path, name: str) -> None:
         load_config(tmp_path / "run.toml", [f'selection.data="{name}"'])
     with pytest.raises(ConfigError, match=r"sites\.site0 trains on"):
         read_split(config, tmp_path / name)
-
-
-def test_what_paid_rows_cost_is_in_the_sentence(tmp_path: Path, synthetic: Path) -> None:
-    tiny_config(tmp_path)
-    plain = load_config(tmp_path / "run.toml")
-    assert cost_of_rows(plain) is None
-    assert "It begins from synthetic records" not in guarantee(plain)
-    paid = load_config(tmp_path / "run.toml", [f'selection.data="{synthetic}"'])
-    assert cost_of_rows(paid) == (certificate().epsilon, 1e-5)
-    assert "It begins from synthetic records whose making cost" in guarantee(paid)
-
-
-def test_rows_that_nobody_paid_for_cost_nothing(tmp_path: Path) -> None:
-    free = certificate(contributors={}, epsilon=0.0, run_id="")
-    SyntheticDataset.certified(ROWS, free).write(tmp_path / "free")
-    tiny_config(tmp_path)
-    assert cost_of_rows(load_config(tmp_path / "run.toml", ['selection.data="free"'])) is None
