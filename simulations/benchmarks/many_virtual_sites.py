@@ -5,6 +5,7 @@ Each is a process of its own that runs real apps and a real ledger for each site
 4 are expected in a step. Seconds of a round are from the end of one to the end of the next - training,
 messages, ledgers, aggregation, checkpoint - so the first is not counted; medians. ``start`` is all that
 comes before the end of the first round: data, ledgers and the schedule's commitment at every site.
+What a site adds beyond its answer, an adapter's size: its encoded records, its policy, its ledger's handle.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ The same run configuration and the same apps, each whole process from start to e
 records of 128 tokens a site, all of them in the step, nothing evaluated. Ray has one actor on two cores,
 Flower's default; ``run_simulation`` spares it the SuperLink of ``flwr run``. Training is the time within
 the sites' local updates, wherever they ran; outside training is the rest of the wall time. Memory: peak sum
-of PSS of all processes. Ray comes with the extra ``ray``, or gets an environment of its own in
-``simulations/.peers``.
+of PSS of all processes. About 2.25 GB of either are the step's own tensors (`step_memory`), which both need,
+so the ratio falls with smaller micro-batches and little else. Ray comes with the extra ``ray`` or gets an
+environment of its own in ``simulations/.peers``.
 """
 
 from __future__ import annotations
