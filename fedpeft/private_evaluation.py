@@ -70,6 +70,7 @@ def evaluate_privately(
         For ``result.json``, by the names of the states; and the outcome.
     """
     found: JsonDict = {}
+    units = {site: schedule.unit for site, schedule in outcome.state.schedules.items()}
     for name, state in states.items():
         requests = _requests(outcome, name, state, layout_digest)
         metrics: dict[str, PrivateMetric] = {}
@@ -77,7 +78,7 @@ def evaluate_privately(
         for site, answer in transport.evaluate(requests, deadline_s):
             if isinstance(answer, RefusalCode):
                 refused[site] = answer.value
-            elif (problem := _problem(requests[site], answer)) is not None:
+            elif (problem := _problem(requests[site], answer, units[site])) is not None:
                 refused[site] = problem
             else:
                 metrics[site] = answer
@@ -133,12 +134,11 @@ def _requests(
     }
 
 
-def _problem(request: EvaluateRequest, metric: PrivateMetric) -> str | None:
+def _problem(request: EvaluateRequest, metric: PrivateMetric, unit: str) -> str | None:
     """Why a count cannot be used, or ``None``."""
-    event = metric.event
     if metric.request_id != request.request_id:
         return "another request"
-    if (event.kind, event.noise_multiplier, event.steps) != (request.kind, request.noise_multiplier, 1):
+    if metric.event != PrivacyEvent(request.kind, request.noise_multiplier, 1.0, 1, unit):
         return "another event than asked"
     if not (math.isfinite(metric.correct) and math.isfinite(metric.declared) and metric.declared > 0):
         return "not finite"

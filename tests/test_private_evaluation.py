@@ -17,8 +17,8 @@ STATE = np.zeros(4, np.float32)
 STEP = PrivacyEvent("poisson-gaussian", 1.5, 0.1, 1, "record")
 
 
-def metric(correct, declared=100.0, multiplier=3.0, request_id="id"):
-    event = PrivacyEvent("gaussian", multiplier, 1.0, 1, "record")
+def metric(correct, declared=100.0, multiplier=3.0, request_id="id", rate=1.0, unit="record"):
+    event = PrivacyEvent("gaussian", multiplier, rate, 1, unit)
     return PrivateMetric(request_id, correct, declared, event, "head")
 
 
@@ -106,6 +106,8 @@ def test_only_sites_that_committed_to_it_are_asked():
         (RefusalCode.POLICY, "policy"), (RefusalCode.BUDGET, "budget"), (None, "no answer"),
         (metric(float("nan")), "not finite"), (metric(1.0, 0.0), "not finite"),
         (metric(1.0, multiplier=0.5), "another event than asked"),
+        (metric(1.0, rate=0.5), "another event than asked"),
+        (metric(1.0, unit="owner"), "another event than asked"),
     ],
 )  # fmt: skip
 def test_a_site_without_a_usable_count_is_named_and_left_out(answer, reason):

@@ -15,7 +15,7 @@ else; the event is computed from what was really drawn. The proof stands in ``do
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -30,6 +30,7 @@ from fedpeft.privacy.arithmetic.base import find as find_arithmetic
 from fedpeft.privacy.clipping import (
     FROZEN_SCALE,
     KEPT,
+    ROUNDING_SLACK,
     SENSITIVITY,
     VOTE,
     clip_factors,
@@ -70,8 +71,8 @@ def release_count(
 ) -> Released[float]:
     """The sum of one number of each unit, between 0 and 1, with noise.
 
-    Adding or removing a unit moves the sum by at most 1, so this is a Gaussian release of every unit: a
-    Poisson-sampled one at rate 1.
+    Adding or removing a unit moves the sum by at most 1, with head-room for rounding, so this is a Gaussian
+    release of every unit: a Poisson-sampled one at rate 1.
 
     Args:
         shares: of the units, in any order; what lies outside [0, 1] is moved to its end, what is no number
@@ -88,13 +89,15 @@ def release_count(
         raise MechanismError(f"noise_multiplier: {noise_multiplier!r} must be finite and positive")
     total = find_arithmetic(arithmetic, 1, noise_multiplier)
     rows = torch.tensor(shares, dtype=torch.float64).reshape(-1, 1).nan_to_num(nan=0.0).clamp(0.0, 1.0)
-    total.add(slice(0, 1), torch.ones(len(rows), dtype=torch.float64), rows)
+    factors = torch.full((len(rows),), SENSITIVITY - ROUNDING_SLACK, dtype=torch.float64)
+    total.add(slice(0, 1), factors, rows)
     count = float(total.noised(stream)[0])
     return Released(count, PrivacyEvent("gaussian", total.noise_multiplier, 1.0, 1, unit))
 
 
 def release_histogram(
-    votes: npt.NDArray[np.float64],
+    blocks: Iterable[npt.NDArray[np.float64]],
+    num_bins: int,
     *,
     noise_multiplier: float,
     unit: str,
@@ -107,25 +110,30 @@ def release_histogram(
     1 in that norm: a Gaussian release of every unit.
 
     Args:
-        votes: ``(n, num_bins)``, one row a unit; one with a number that is not finite counts as none at all.
+        blocks: each ``(n, num_bins)``, one row a unit; a vote with a number that is not finite counts as none
+            at all. Only one block is looked at at a time, so a single array may be filled anew.
+        num_bins: public; at least 1.
         noise_multiplier: standard deviation of the noise.
         unit: name of the privacy unit, for the event.
         arithmetic: a file of ``privacy/arithmetic``.
         stream: of the noise.
 
     Raises:
-        MechanismError: no table of at least one bin, or a multiplier that is not finite and positive.
+        MechanismError: a block that is no table of these bins, no bin at all, or a multiplier that is not
+            finite and positive.
     """
     if not (math.isfinite(noise_multiplier) and noise_multiplier > 0):
         raise MechanismError(f"noise_multiplier: {noise_multiplier!r} must be finite and positive")
-    if votes.ndim != 2 or votes.shape[1] < 1:
-        raise MechanismError(f"votes: shape {votes.shape} is not (units, bins)")
-    rows = torch.from_numpy(np.ascontiguousarray(votes, dtype=np.float64))
-    factors = clip_factors([rows], [1.0], "flat")
-    rows = rows.masked_fill((factors == 0)[:, None], 0.0)  # zero times NaN is NaN: mask before the sum
-    num_bins = votes.shape[1]
+    if num_bins < 1:
+        raise MechanismError(f"num_bins: {num_bins!r} must be at least 1")
     total = find_arithmetic(arithmetic, num_bins, noise_multiplier)
-    total.add(slice(0, num_bins), factors, rows)
+    for block in blocks:
+        if block.ndim != 2 or block.shape[1] != num_bins:
+            raise MechanismError(f"votes: shape {block.shape} is not (units, {num_bins} bins)")
+        rows = torch.from_numpy(np.ascontiguousarray(block, dtype=np.float64))
+        factors = clip_factors([rows], [1.0], "flat")
+        rows = rows.masked_fill((factors == 0)[:, None], 0.0)  # zero times NaN is NaN: mask before the sum
+        total.add(slice(0, num_bins), factors, rows)
     counts = total.noised(stream)
     return Released(counts, PrivacyEvent("gaussian", total.noise_multiplier, 1.0, 1, unit))
 

@@ -141,9 +141,11 @@ class Site:
         """Answer a private evaluation; the same request again gets the same answer again.
 
         Raises:
-            Refusal: a field is out of range, the policy or the ledger forbids it, or nothing is held out.
+            Refusal: a field is out of range, the policy or the ledger forbids it, nothing is held out, or
+                tasks have weights here.
         """
         self._check_stage(request.stage)
+        self._check_unweighted(request.stage)
         check_evaluation(request, self._workbench.adapter)
         if self._held_out is None:
             raise Refusal(RefusalCode.POLICY, "evaluation: this site holds nothing out")
@@ -168,9 +170,10 @@ class Site:
         """Answer a vote; the same request again gets the same answer again.
 
         Raises:
-            Refusal: a field is out of range, or the policy or the ledger forbids it.
+            Refusal: a field is out of range, the policy or the ledger forbids it, or tasks have weights here.
         """
         self._check_stage(request.stage)
+        self._check_unweighted(request.stage)
         check_vote(request)
         if self._texts is None:
             raise Refusal(RefusalCode.POLICY, "synthesis: this site does not vote")
@@ -215,6 +218,13 @@ class Site:
     def _check_stage(self, stage: str) -> None:
         if stage not in self.policy.stages:
             raise Refusal(RefusalCode.POLICY, f"stages: {stage} is not among them")
+
+    def _check_unweighted(self, stage: str) -> None:
+        """A vote or a count is alike for all tasks, so a task's smaller epsilon would not be true of it."""
+        if self._weights.by_task:
+            raise Refusal(
+                RefusalCode.POLICY, f"{stage}: cannot go together with this site's weights of tasks"
+            )
 
     def _local_plan(self, request: TrainRequest) -> LocalPlan:
         return LocalPlan(

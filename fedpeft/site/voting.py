@@ -9,7 +9,8 @@ there are. No distance, no count and no text leaves, and none is logged.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,8 @@ from fedpeft.types import PrivacyEvent
 
 Texts = Mapping[str, Sequence[str]]
 """What each unit's training records say, by unit."""
+
+_BLOCK_NUMBERS: Final = 2**20
 
 
 def check_vote(request: VoteRequest) -> None:
@@ -72,6 +75,33 @@ def unit_vote(
     return vote
 
 
+def vote_blocks(
+    texts: Texts, bins: npt.NDArray[np.float64], neighbours: int
+) -> Iterator[npt.NDArray[np.float64]]:
+    """All units' votes, in blocks of one public size; rows of zeros fill the last.
+
+    How much memory this takes says nothing of the number of units, which whoever chooses the bins could else
+    find out by asking for more and more of them until a site fails.
+
+    Args:
+        texts: by unit; none gives one block of zeros.
+        bins: ``(num_bins, dimension)``.
+        neighbours: k.
+
+    Yields:
+        ``(rows, num_bins)`` always the same array, to be used before the next is asked for.
+    """
+    block, filled = np.zeros((max(1, _BLOCK_NUMBERS // len(bins)), len(bins))), 0
+    for own in texts.values():
+        if filled == len(block):
+            yield block
+            block.fill(0.0)
+            filled = 0
+        block[filled] = unit_vote(own, bins, neighbours)
+        filled += 1
+    yield block
+
+
 def release_vote(
     request: VoteRequest,
     texts: Texts,
@@ -88,9 +118,9 @@ def release_vote(
     """
     head = ledger.head
     bins = request.bins.astype(np.float64)
-    votes = [unit_vote(own, bins, request.neighbours) for own in texts.values()]
     released = release_histogram(
-        np.array(votes).reshape(-1, len(bins)),
+        vote_blocks(texts, bins, request.neighbours),
+        len(bins),
         noise_multiplier=request.noise_multiplier,
         unit=unit,
         arithmetic=arithmetic,

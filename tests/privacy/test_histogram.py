@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -29,7 +30,12 @@ def arithmetic(request: pytest.FixtureRequest) -> str:
 def release(votes: np.ndarray, arithmetic: str, seed: int = 0) -> np.ndarray:
     stream = Randomness.seeded(seed).stream("vote")
     return release_histogram(
-        votes, noise_multiplier=MULTIPLIER, unit="record", arithmetic=arithmetic, stream=stream
+        [votes],
+        votes.shape[-1],
+        noise_multiplier=MULTIPLIER,
+        unit="record",
+        arithmetic=arithmetic,
+        stream=stream,
     ).value
 
 
@@ -113,7 +119,7 @@ def test_permuted_units_have_the_same_release(arithmetic: str) -> None:
 def test_the_event_is_of_every_unit() -> None:
     stream = Randomness.seeded(0).stream("vote")
     released = release_histogram(
-        np.eye(2), noise_multiplier=3.5, unit="patient", arithmetic="float", stream=stream
+        [np.eye(2)], 2, noise_multiplier=3.5, unit="patient", arithmetic="float", stream=stream
     )
     event = released.event
     assert dataclasses.astuple(event) == ("gaussian", 3.5, 1.0, 1, "patient")
@@ -123,12 +129,40 @@ def test_the_event_is_of_every_unit() -> None:
 def test_bad_multipliers_are_refused(multiplier: float) -> None:
     stream = Randomness.seeded(0).stream("vote")
     with pytest.raises(MechanismError, match="noise_multiplier"):
-        release_histogram(np.eye(2), noise_multiplier=multiplier, unit="r", arithmetic="float", stream=stream)
+        release_histogram([], 2, noise_multiplier=multiplier, unit="r", arithmetic="float", stream=stream)
+
+
+@pytest.mark.parametrize("size", [1, 7, 39, 100])
+def test_blocks_have_the_release_of_the_whole(arithmetic: str, size: int) -> None:
+    votes = np.random.default_rng(3).normal(size=(40, BINS))
+    votes[11, 2] = np.nan
+
+    def refilled() -> Iterator[np.ndarray]:  # one array for all blocks
+        for start in range(0, len(votes), size):
+            block[:] = 0.0
+            block[: len(votes) - start] = votes[start : start + size]
+            yield block
+
+    block, stream = np.zeros((size, BINS)), Randomness.seeded(0).stream("vote")
+    released = release_histogram(
+        refilled(), BINS, noise_multiplier=MULTIPLIER, unit="r", arithmetic=arithmetic, stream=stream
+    )
+    if arithmetic == "grid":
+        assert np.array_equal(released.value, release(votes, arithmetic))
+    assert released.value == pytest.approx(release(votes, arithmetic), abs=1e-9)
+
+
+def test_a_block_of_other_bins_is_refused() -> None:
+    stream = Randomness.seeded(0).stream("vote")
+    with pytest.raises(MechanismError, match="votes"):
+        release_histogram(
+            [np.eye(2), np.eye(3)], 2, noise_multiplier=1.0, unit="r", arithmetic="float", stream=stream
+        )
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 0), (1, 2, 3)])
 def test_what_is_no_table_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(MechanismError, match="votes"):
+    with pytest.raises(MechanismError, match=r"votes|num_bins"):
         release(np.zeros(shape), "float")
 
 

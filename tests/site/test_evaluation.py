@@ -19,6 +19,7 @@ from fedpeft.privacy.ledger import Ledger, verify
 from fedpeft.privacy.metric import EvaluateRequest
 from fedpeft.privacy.policy import Policy
 from fedpeft.privacy.randomness import Randomness
+from fedpeft.privacy.tasks import UnitWeights
 from fedpeft.settings import AdapterSettings
 from fedpeft.site.evaluation import HeldOut
 from fedpeft.site.payload import metric_from_bytes, metric_to_bytes
@@ -45,7 +46,7 @@ def workbench() -> Workbench:
 
 
 def make_site(
-    folder: Path, workbench: Workbench, judge=lambda: UNITS, seed: int = 0, **changes: object
+    folder: Path, workbench: Workbench, judge=lambda: UNITS, seed: int = 0, weights=None, **changes: object
 ) -> Site:
     policy = Policy(
         **(
@@ -63,6 +64,7 @@ def make_site(
         new_randomness=lambda request_id: Randomness.seeded(seed, request_id),
         arithmetic="grid",
         held_out=None if judge is None else HeldOut(judge, 4.0),
+        weights=weights,
     )
 
 
@@ -96,7 +98,7 @@ def test_it_counts_units_by_the_share_of_their_right_records(
 ) -> None:
     noiseless(monkeypatch)
     metric = site.evaluate(request_for(workbench))
-    assert metric.correct == pytest.approx(1.5, abs=1e-6)
+    assert metric.correct == pytest.approx(1.5, abs=1e-3)
     assert metric.declared == 4.0
     assert (metric.event.noise_multiplier, metric.event.sampling_rate, metric.event.steps) == (
         MULTIPLIER,
@@ -145,6 +147,16 @@ def test_the_same_request_gets_the_same_bytes_and_another_a_refusal(site: Site, 
     with pytest.raises(Refusal) as refused:
         site.evaluate(request_for(workbench, adapter=moved))
     assert refused.value.code is RefusalCode.REPLAY
+
+
+def test_a_site_whose_tasks_have_weights_refuses(tmp_path: Path, workbench: Workbench) -> None:
+    weights = UnitWeights((("rare", 0.1), ("usual", 1.0)), {})
+    site = make_site(tmp_path, workbench, lambda: pytest.fail("data were read"), weights=weights)
+    site.commit(schedule())
+    with pytest.raises(Refusal, match="weights of tasks") as refused:
+        site.evaluate(request_for(workbench))
+    assert refused.value.code is RefusalCode.POLICY
+    assert site.ledger.spent() == []
 
 
 def test_it_ends_with_what_was_committed(site: Site, workbench: Workbench) -> None:

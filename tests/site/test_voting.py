@@ -17,14 +17,16 @@ from fedpeft.data.embedding import DIMENSION, NAME, embed_all
 from fedpeft.errors import LedgerError, Refusal
 from fedpeft.privacy.arithmetic import float as float_module
 from fedpeft.privacy.arithmetic import grid as grid_module
-from fedpeft.privacy.histogram import VoteRequest
+from fedpeft.privacy.histogram import MAX_BINS, VoteRequest
 from fedpeft.privacy.ledger import Ledger, verify
 from fedpeft.privacy.policy import Policy
 from fedpeft.privacy.randomness import Randomness
+from fedpeft.privacy.tasks import UnitWeights
 from fedpeft.settings import AdapterSettings
+from fedpeft.site import voting
 from fedpeft.site.payload import histogram_from_bytes, to_bytes
 from fedpeft.site.site import Site
-from fedpeft.site.voting import unit_vote
+from fedpeft.site.voting import unit_vote, vote_blocks
 from fedpeft.testing import tiny_backbone
 from fedpeft.training.execution import PLAIN
 from fedpeft.types import RefusalCode, Schedule
@@ -59,6 +61,7 @@ def make_site(
     texts: Mapping[str, Sequence[str]] | None = TEXTS,
     seed: int = 0,
     arithmetic: str = "grid",
+    weights: UnitWeights | None = None,
     **changes: object,
 ) -> Site:
     policy = Policy(
@@ -77,6 +80,7 @@ def make_site(
         new_randomness=lambda request_id: Randomness.seeded(seed, request_id),
         arithmetic=arithmetic,
         texts=texts,
+        weights=weights,
     )
 
 
@@ -262,6 +266,56 @@ def test_a_site_without_texts_refuses(tmp_path: Path, workbench: Workbench) -> N
     with pytest.raises(Refusal, match="does not vote"):
         site.vote(request_for())
     assert site.ledger.spent() == []
+
+
+def test_a_site_whose_tasks_have_weights_refuses(tmp_path: Path, workbench: Workbench) -> None:
+    class Closed(dict):
+        def values(self):  # type: ignore[no-untyped-def]
+            raise AssertionError("data were read")
+
+    weights = UnitWeights((("rare", 0.1), ("usual", 1.0)), {})
+    site = make_site(tmp_path, workbench, Closed(TEXTS), weights=weights)
+    site.commit(schedule())
+    with pytest.raises(Refusal, match="weights of tasks") as refused:
+        site.vote(request_for())
+    assert refused.value.code is RefusalCode.POLICY
+    assert site.ledger.spent() == []
+
+
+@pytest.mark.parametrize("units", [0, 1, 4, 5, 8, 9])
+def test_blocks_are_of_one_size_whatever_the_number_of_units(
+    monkeypatch: pytest.MonkeyPatch, units: int
+) -> None:
+    monkeypatch.setattr(voting, "_BLOCK_NUMBERS", 13)  # four rows of three bins
+    bins = BINS.astype(np.float64)
+    texts = {str(i): [TOPICS[i % 3]] for i in range(units)}
+    arrays, total = [], np.zeros(3)
+    for block in vote_blocks(texts, bins, 1):
+        arrays.append(block)
+        total += block.sum(0)
+    assert {block.shape for block in arrays} == {(4, 3)}
+    assert len({id(block) for block in arrays}) == 1  # never two in memory
+    assert len(arrays) == max(1, -(-units // 4))
+    assert total == pytest.approx([len(range(i, units, 3)) for i in range(3)])
+
+
+def test_many_bins_make_no_larger_blocks() -> None:
+    (block,) = vote_blocks({"a": [TOPICS[0]]}, np.zeros((MAX_BINS, 1)) + embed_all(TOPICS[:1]), 1)
+    assert block.size <= 2**20
+    assert len(block) > 1
+
+
+def test_the_size_of_blocks_does_not_change_the_release(
+    tmp_path: Path, workbench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sums = []
+    for numbers in (1, 6, 2**20):
+        monkeypatch.setattr(voting, "_BLOCK_NUMBERS", numbers)
+        site = make_site(tmp_path / str(numbers), workbench)
+        site.commit(schedule())
+        sums.append(site.vote(request_for()).values)
+    assert np.array_equal(sums[0], sums[1])
+    assert np.array_equal(sums[0], sums[2])
 
 
 def test_no_unit_at_all_releases_noise(tmp_path: Path, workbench: Workbench) -> None:
