@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What travels between coordinator and site: nine kinds of content and a refusal code, nothing else.
+"""What travels between coordinator and site: ten kinds of content and a refusal code, nothing else.
 
 The tables below are the whole contract of what can leave a site; a value that has no line here has no
 serializer. Reading is strict: another protocol version, a field that is missing, unknown or of another

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gRPC service over a site: four methods, one release at a time, and nothing but codes for errors.
+"""The gRPC service over a site: five methods, one release at a time, and nothing but codes for errors.
 
 gRPC puts the text of an exception into the status that it sends. No exception reaches it here: an interceptor
 around every method answers with an enumerated code and keeps the text for the site's own log.
