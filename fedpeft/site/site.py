@@ -11,7 +11,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from torch import nn
@@ -22,7 +22,7 @@ from fedpeft.privacy.clipping import RULES as CLIPPING_RULES
 from fedpeft.privacy.clipping import is_scale
 from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
 from fedpeft.privacy.ledger import Ledger
-from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
+from fedpeft.privacy.metric import EvaluateRequest, Payable, PrivateMetric
 from fedpeft.privacy.policy import Policy
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.privacy.tasks import UnitWeights, are_weights
@@ -42,6 +42,8 @@ from fedpeft.types import (
 )
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Workbench(Protocol):
@@ -129,13 +131,7 @@ class Site:
         check_request(request, self._workbench.adapter)
         if request.task_weights != self._weights.by_task:
             raise Refusal(RefusalCode.POLICY, "task_weights: are not those that this site was set up with")
-        stored = self.ledger.charge(request)
-        if stored is not None:
-            return from_bytes(stored)
-        try:
-            return self._release(request)
-        finally:  # whatever went wrong, the charge stands and the next request may come
-            self.ledger.abandon(request.request_id)
+        return self._paid(request, from_bytes, lambda: self._release(request))
 
     def evaluate(self, request: EvaluateRequest) -> PrivateMetric:
         """Answer a private evaluation; the same request again gets the same answer again.
@@ -147,24 +143,10 @@ class Site:
         self._check_stage(request.stage)
         self._check_unweighted(request.stage)
         check_evaluation(request, self._workbench.adapter)
-        if self._held_out is None:
+        held_out = self._held_out
+        if held_out is None:
             raise Refusal(RefusalCode.POLICY, "evaluation: this site holds nothing out")
-        stored = self.ledger.charge(request)
-        if stored is not None:
-            return metric_from_bytes(stored)
-        try:
-            with self._workbench.lock:
-                self._workbench.adapter.load(request.adapter)
-                return release_metric(
-                    request,
-                    self._held_out,
-                    ledger=self.ledger,
-                    unit=self.policy.unit,
-                    arithmetic=self._arithmetic,
-                    randomness=self._new_randomness(request.request_id),
-                )
-        finally:
-            self.ledger.abandon(request.request_id)
+        return self._paid(request, metric_from_bytes, lambda: self._count(request, held_out))
 
     def vote(self, request: VoteRequest) -> PrivateHistogram:
         """Answer a vote; the same request again gets the same answer again.
@@ -175,22 +157,42 @@ class Site:
         self._check_stage(request.stage)
         self._check_unweighted(request.stage)
         check_vote(request)
-        if self._texts is None:
+        texts = self._texts
+        if texts is None:
             raise Refusal(RefusalCode.POLICY, "synthesis: this site does not vote")
+        return self._paid(request, histogram_from_bytes, lambda: self._histogram(request, texts))
+
+    def _paid(self, request: Payable, read: Callable[[bytes], T], release: Callable[[], T]) -> T:
+        """Charge a request, then release what it asks for; or read what was kept of it before."""
         stored = self.ledger.charge(request)
         if stored is not None:
-            return histogram_from_bytes(stored)
+            return read(stored)
         try:
-            return release_vote(
+            return release()
+        finally:  # whatever went wrong, the charge stands and the next request may come
+            self.ledger.abandon(request.request_id)
+
+    def _count(self, request: EvaluateRequest, held_out: HeldOut) -> PrivateMetric:
+        with self._workbench.lock:
+            self._workbench.adapter.load(request.adapter)
+            return release_metric(
                 request,
-                self._texts,
+                held_out,
                 ledger=self.ledger,
                 unit=self.policy.unit,
                 arithmetic=self._arithmetic,
                 randomness=self._new_randomness(request.request_id),
             )
-        finally:
-            self.ledger.abandon(request.request_id)
+
+    def _histogram(self, request: VoteRequest, texts: Texts) -> PrivateHistogram:
+        return release_vote(
+            request,
+            texts,
+            ledger=self.ledger,
+            unit=self.policy.unit,
+            arithmetic=self._arithmetic,
+            randomness=self._new_randomness(request.request_id),
+        )
 
     def _release(self, request: TrainRequest) -> PrivateUpdate:
         """Compute what was charged, and store it before it leaves."""

@@ -1,20 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A site that answers what it was asked, and a folder for sockets."""
+"""A tiny backbone for real sites, a site that answers what it was asked, and a folder for sockets."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from fedpeft.adapters.adapter import Adapter
 from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
 from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
+from fedpeft.settings import AdapterSettings
+from fedpeft.testing import tiny_backbone
+from fedpeft.training.execution import PLAIN
 from fedpeft.types import Layout, PrivacyEvent, PrivateUpdate, Schedule, Segment, SiteFacts, TrainRequest
 
 HEAD = "ab" * 32
+
+
+class Workbench:
+    """What the sites of a process share."""
+
+    def __init__(self) -> None:
+        self.model = tiny_backbone().model
+        self.adapter = Adapter(self.model, AdapterSettings(rank=2, layers=[1], modules=["q_proj", "v_proj"]))
+        self.execution = PLAIN
+        self.lock = threading.Lock()
+
+
+@pytest.fixture(scope="module")
+def workbench() -> Workbench:
+    """One for all tests of a file."""
+    return Workbench()
 
 
 class FakeSite:

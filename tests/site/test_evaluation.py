@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fedpeft.adapters.adapter import Adapter
 from fedpeft.errors import LedgerError, Refusal
 from fedpeft.privacy.arithmetic import float as float_module
 from fedpeft.privacy.arithmetic import grid as grid_module
@@ -20,29 +18,14 @@ from fedpeft.privacy.metric import EvaluateRequest
 from fedpeft.privacy.policy import Policy
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.privacy.tasks import UnitWeights
-from fedpeft.settings import AdapterSettings
 from fedpeft.site.evaluation import HeldOut
 from fedpeft.site.payload import metric_from_bytes, metric_to_bytes
 from fedpeft.site.site import Site
-from fedpeft.testing import tiny_backbone
-from fedpeft.training.execution import PLAIN
 from fedpeft.types import RefusalCode, Schedule
+from tests.site.conftest import Workbench
 
 MULTIPLIER = 3.0
 UNITS = {"a": [True, True], "b": [False], "c": [True, False], "d": []}
-
-
-class Workbench:
-    def __init__(self) -> None:
-        self.model = tiny_backbone().model
-        self.adapter = Adapter(self.model, AdapterSettings(rank=2, layers=[1], modules=["q_proj"]))
-        self.execution = PLAIN
-        self.lock = threading.Lock()
-
-
-@pytest.fixture(scope="module")
-def workbench() -> Workbench:
-    return Workbench()
 
 
 def make_site(

@@ -12,34 +12,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fedpeft.adapters.adapter import Adapter
 from fedpeft.errors import LedgerError, Refusal
 from fedpeft.privacy.ledger import Ledger
 from fedpeft.privacy.policy import Policy
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.privacy.tasks import UnitWeights
-from fedpeft.settings import AdapterSettings
 from fedpeft.site import site as site_module
 from fedpeft.site.payload import from_bytes, to_bytes
 from fedpeft.site.site import Site
-from fedpeft.testing import dummy_examples, tiny_backbone
-from fedpeft.training.execution import PLAIN
+from fedpeft.testing import dummy_examples
 from fedpeft.types import PrivateUpdate, RefusalCode, Schedule, TrainRequest
+from tests.site.conftest import Workbench
 
 MULTIPLIER, RATE, STEPS = 1.0, 0.5, 4
-
-
-class Workbench:
-    def __init__(self) -> None:
-        self.model = tiny_backbone().model
-        self.adapter = Adapter(self.model, AdapterSettings(rank=2, layers=[1], modules=["q_proj", "v_proj"]))
-        self.execution = PLAIN
-        self.lock = threading.Lock()
-
-
-@pytest.fixture(scope="module")
-def workbench() -> Workbench:
-    return Workbench()
 
 
 def units(count: int = 6) -> dict[str, tuple]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fedpeft.adapters.adapter import Adapter
 from fedpeft.data.embedding import DIMENSION, NAME, embed_all
 from fedpeft.errors import LedgerError, Refusal
 from fedpeft.privacy.arithmetic import float as float_module
@@ -22,14 +20,12 @@ from fedpeft.privacy.ledger import Ledger, verify
 from fedpeft.privacy.policy import Policy
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.privacy.tasks import UnitWeights
-from fedpeft.settings import AdapterSettings
 from fedpeft.site import voting
 from fedpeft.site.payload import histogram_from_bytes, to_bytes
 from fedpeft.site.site import Site
 from fedpeft.site.voting import unit_vote, vote_blocks
-from fedpeft.testing import tiny_backbone
-from fedpeft.training.execution import PLAIN
 from fedpeft.types import RefusalCode, Schedule
+from tests.site.conftest import Workbench
 
 MULTIPLIER = 3.0
 TOPICS = ("the weather is fine today", "boil two eggs for breakfast", "sort a list of numbers in place")
@@ -40,19 +36,6 @@ TEXTS = {
     "c": ("is the weather fine?", "how is the weather?", "fine weather today"),
     "d": (),
 }
-
-
-class Workbench:
-    def __init__(self) -> None:
-        self.model = tiny_backbone().model
-        self.adapter = Adapter(self.model, AdapterSettings(rank=2, layers=[1], modules=["q_proj"]))
-        self.execution = PLAIN
-        self.lock = threading.Lock()
-
-
-@pytest.fixture(scope="module")
-def workbench() -> Workbench:
-    return Workbench()
 
 
 def make_site(
