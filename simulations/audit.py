@@ -23,7 +23,7 @@ from fedpeft.audit.report import measure
 from fedpeft.privacy.accountant import calibrate, epsilon_pld
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.types import PrivacyEvent
-from simulations.benchmarks.measure import machine
+from simulations.benchmarks.shared.measure import machine
 
 CLAIM, SIGNIFICANCE = 2.0, 0.001
 SCHEDULES = ((1.0, 1, 1e-5, 1000), (0.2, 20, 1e-6, 2000))
