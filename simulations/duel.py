@@ -2,7 +2,7 @@
 """A coordinator that tries everything, against two sites whose data differ in one unit.
 
 A sequence is drawn at random: schedules that fit and that do not, requests inside and outside runs with any
-noise, rate, scales or adapter, ids used again with the same and with other content, echoed heads that are
+noise, rate, scales, bins or adapter - rounds, votes and private evaluations -, ids used again with the same and with other content, echoed heads that are
 new, old or invented; between them crashes, restarts, restored backups, and days that pass. Both sites get
 the same sequence under the same clock. After every move no budget may be exceeded, a refusal must have
 changed nothing, a release must come again as it was, and whatever leaves - codes, events, heads, facts,
@@ -20,24 +20,30 @@ import shutil
 import sqlite3
 import threading
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from fedpeft.adapters.adapter import Adapter
-from fedpeft.errors import Refusal
+from fedpeft.errors import LedgerError, Refusal
 from fedpeft.privacy.ledger import Ledger, charge
 from fedpeft.privacy.ledger.promise import Promise
+from fedpeft.privacy.metric import PrivateMetric
 from fedpeft.privacy.policy import FilterTerms, Policy
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.privacy.renyi_filter import RenyiFilter
 from fedpeft.settings import AdapterSettings
-from fedpeft.site import site as site_module
+from fedpeft.site.evaluation import HeldOut
+from fedpeft.site.payload import from_bytes, histogram_from_bytes, metric_from_bytes
 from fedpeft.site.site import Site
 from fedpeft.testing import dummy_examples, tiny_backbone
 from fedpeft.training.execution import PLAIN
-from fedpeft.types import FILTER_RUN, RefusalCode, Schedule, TrainRequest
+from fedpeft.types import FILTER_RUN, RefusalCode
+from simulations.duel_requests import RATE, Requests
+
+T = TypeVar("T")
 
 # A pure function that takes a second; sequences ask it the same few questions.
 charge.smallest_share = functools.cache(charge.smallest_share)
@@ -45,12 +51,10 @@ charge.smallest_share = functools.cache(charge.smallest_share)
 _FIRST_DAY = datetime.datetime(2030, 1, 1, 12, tzinfo=datetime.UTC)
 _POLICY = Policy(
     identity="here", unit="record", declared_units=10, epsilon=8.0, delta=1e-5,
-    expires=datetime.date(2030, 1, 20), crash_reserve=1,
-    filter=FilterTerms(epsilon=2.0, delta=1e-6, noise_multiplier=3.0, sampling_rate=0.5),
+    expires=datetime.date(2030, 1, 20), crash_reserve=1, stages=("synthesis", "training", "evaluation"),
+    filter=FilterTerms(epsilon=2.0, delta=1e-6, noise_multiplier=3.0, sampling_rate=RATE),
 )  # fmt: skip
-_RATE = 0.5
-_SCHEDULES = (((2.0, 4),), ((3.0, 2), (6.0, 3)), ((1.0, 2),), ((0.3, 50),), ((4.0, 0),), ())
-_RUNS = ("one", "two")
+_TOPICS = ("the weather was fine", "boil three eggs", "sort these numbers", "fine eggs")
 
 
 class Bench:
@@ -82,10 +86,14 @@ class Duel:
         self.crashing = False
         self.computed = [0, 0]
         self.left: list[dict[str, bytes]] = [{}, {}]
-        self.heads = [""]
+        self.requests = Requests(draw, bench.adapter)
         self.moves: Counter[str] = Counter()
         units = {f"u{i}": (e,) for i, e in enumerate(dummy_examples(range(6, 10), 300))}
-        self.units = (units, dict(list(units.items())[1:]))
+        self.units = (units, _without_first(units))
+        texts = {f"u{i}": (text,) for i, text in enumerate(_TOPICS)}
+        self.texts = (texts, _without_first(texts))
+        judged = {"h0": [True], "h1": [False], "h2": [True, False]}
+        self.judged = (judged, _without_first(judged))
         self.sites = [self._open(0), self._open(1)]
 
     def play(self, num_moves: int) -> None:
@@ -94,7 +102,8 @@ class Duel:
             self._commit()
         for _ in range(num_moves):
             kind = self.draw.choices(
-                (self._commit, self._train, self._restart, self._restore, self._wait), (3, 12, 1, 1, 1)
+                (self._commit, self._train, self._vote, self._evaluate, self._restart, self._restore, self._wait),
+                (3, 9, 3, 3, 1, 1, 1),
             )[0]
             kind()
             self._check()
@@ -110,6 +119,8 @@ class Duel:
             self.bench,
             max_tokens=64,
             new_randomness=lambda _id: self._randomness(which),
+            held_out=HeldOut(lambda: self.judged[which], 4.0),
+            texts=self.texts[which],
         )
 
     def _randomness(self, which: int) -> Randomness:
@@ -119,54 +130,25 @@ class Duel:
         return Randomness.fresh()
 
     def _commit(self) -> None:
-        pick = self.draw.choice
-        good = Schedule(pick(_RUNS), pick(_SCHEDULES[:2]), _RATE, "record")
-        bad = {
-            "run_id": (FILTER_RUN, "", "x" * 300),
-            "parts": _SCHEDULES[2:],
-            "sampling_rate": (0.0, 2.0, 1.0, math.nan),
-            "unit": ("patient", ""),
-            "stage": ("selection", ""),
-        }
-        schedule = self._spoiled(good, bad)
+        schedule = self.requests.schedule()
         self._ask("commit", lambda site: site.commit(schedule))
 
     def _train(self) -> None:
-        pick, adapter = self.draw.choice, self.bench.adapter
-        segments = len(adapter.layout.segments)
-        run = pick((*_RUNS, *_RUNS, FILTER_RUN))
-        good = dataclasses.replace(
-            self._plain(f"{run}:{self.draw.randrange(8)}"),
-            run_id=run,
-            noise_multiplier=pick((2.0, 3.0, 6.0)),
-            ledger_head=pick(("", self.heads[-1])),
-        )
-        bad = {
-            "run_id": ("", "absent"),
-            "request_id": ("", "a\x00b"),
-            "round_number": (0, -1),
-            "local_steps": (2, 0, 10**6),
-            "learning_rate": (2.0, math.nan),
-            "noise_multiplier": (1.0, 0.5, 0.01, -1.0, math.nan, math.inf, 4.0),
-            "sampling_rate": (1.0, -1.0, 0.25),
-            "scales": ((2.0,) * segments, (0.0,) * segments, (1.0,)),
-            "clipping": ("flat", "none"),
-            "layout_digest": ("other",),
-            "adapter": (adapter.zeros() + 0.1, np.zeros(2, np.float32), adapter.zeros() * math.nan),
-            "ledger_head": (pick(self.heads), "0" * 64),
-            "protocol": (2, 0),
-        }
-        request = self._spoiled(good, bad)
-        self.crashing = self.draw.random() < 0.15
-        self._ask("train", lambda site: site.train(request))
-        self.crashing = False
+        request = self.requests.train()
+        self._ask_private("train", lambda site: site.train(request))
 
-    def _spoiled(self, good: Any, bad: dict[str, tuple[Any, ...]]) -> Any:
-        """As it is, or with one field that is wrong or at least another."""
-        if self.draw.random() < 0.6:
-            return good
-        field = self.draw.choice(sorted(bad))
-        return dataclasses.replace(good, **{field: self.draw.choice(bad[field])})
+    def _vote(self) -> None:
+        request = self.requests.vote()
+        self._ask_private("vote", lambda site: site.vote(request))
+
+    def _evaluate(self) -> None:
+        request = self.requests.evaluate()
+        self._ask_private("evaluate", lambda site: site.evaluate(request))
+
+    def _ask_private(self, what: str, ask: Any) -> None:
+        self.crashing = self.draw.random() < 0.15
+        self._ask(what, ask)
+        self.crashing = False
 
     def _restart(self) -> None:
         for which, site in enumerate(self.sites):
@@ -188,25 +170,17 @@ class Duel:
         self._restart()
         lost = self.sites[0].ledger.head != newest
         if lost:
-            asked = self._plain("lost", ledger_head=newest)
+            asked = self.requests.plain("lost", ledger_head=newest)
             for site in self.sites:
                 assert _code(lambda site=site: site.train(asked)) is RefusalCode.ROLLBACK
             self.moves["rollback noticed"] += 1
             # What was spent is lost where nobody echoes; the sequence goes on with what the ledger knows.
-            self.heads = [self.sites[0].ledger.head]
+            self.requests.heads = [self.sites[0].ledger.head]
             self.left = [_stored(site.ledger.path) for site in self.sites]
             self.computed = [len(site.ledger.spent()) for site in self.sites]
 
     def _wait(self) -> None:
         self.now += datetime.timedelta(hours=self.draw.randrange(48))
-
-    def _plain(self, request_id: str, **changes: Any) -> TrainRequest:
-        adapter = self.bench.adapter
-        changes.setdefault("ledger_head", "")
-        return TrainRequest(
-            "one", request_id, 1, 1, 1.0, 2.0, _RATE, (1.0,) * len(adapter.layout.segments), "automatic",
-            adapter.digest, adapter.zeros(), **changes,
-        )  # fmt: skip
 
     def _ask(self, what: str, ask: Any) -> None:
         before = [_rows(site.ledger.path) for site in self.sites]
@@ -218,9 +192,9 @@ class Duel:
             if isinstance(answer, RefusalCode):
                 assert _rows(site.ledger.path) == before[which], f"a refusal ({answer}) changed the ledger"
             elif dataclasses.is_dataclass(answer):
-                values = answer.values.tobytes()
+                values = _numbers(answer).tobytes()
                 assert self.left[which].setdefault(answer.request_id, values) == values, "another release"
-        self.heads.append(self.sites[0].ledger.head)
+        self.requests.heads.append(self.sites[0].ledger.head)
 
     def _check(self) -> None:
         """Budgets, write-ahead, and equality of all that is not noise."""
@@ -240,6 +214,11 @@ class Duel:
             assert self.computed[which] <= len(site.ledger.spent()), "computed before it was charged"
         assert self.sites[0].facts() == self.sites[1].facts()
         assert _rows(self.sites[0].ledger.path) == _rows(self.sites[1].ledger.path)
+
+
+def _without_first(units: dict[str, T]) -> dict[str, T]:
+    """The neighbouring data: one unit fewer, of which nothing but noised numbers may know."""
+    return dict(list(units.items())[1:])
 
 
 def _answer(ask: Any, site: Site) -> Any:
@@ -263,8 +242,14 @@ def _without_noise(answer: Any) -> Any:
     """What leaves, its noised numbers replaced by their type and length."""
     if not dataclasses.is_dataclass(answer):
         return str(answer)
-    shape = (answer.values.dtype.str, answer.values.shape)
-    return (answer.request_id, answer.event, answer.ledger_head, shape)
+    noised = _numbers(answer)
+    rest = tuple(getattr(answer, name, None) for name in ("request_id", "event", "ledger_head", "declared"))
+    return (*rest, noised.dtype.str, noised.shape)
+
+
+def _numbers(answer: Any) -> np.ndarray:
+    """Of a release, what is noised."""
+    return np.asarray(answer.correct if isinstance(answer, PrivateMetric) else answer.values)
 
 
 def _rows(path: Path) -> list[Any]:
@@ -284,4 +269,11 @@ def _stored(path: Path) -> dict[str, bytes]:
     with sqlite3.connect(path) as connection:
         rows = connection.execute("SELECT request_id, payload FROM releases").fetchall()
     connection.close()
-    return {name: site_module.from_bytes(bytes(payload)).values.tobytes() for name, payload in rows}
+    return {name: _numbers(_read(bytes(payload))).tobytes() for name, payload in rows}
+
+
+def _read(payload: bytes) -> Any:
+    for read in (from_bytes, histogram_from_bytes):
+        with suppress(LedgerError):
+            return read(payload)
+    return metric_from_bytes(payload)

@@ -52,11 +52,11 @@ def test_no_sequence_breaks_a_promise(duel, bench, draw):
     play(duel, bench, draw)
 
 
-def some(duel, bench, number=25):
+def some(duel, bench, number=25, moves=16):
     import random
 
     for seed in range(number):
-        play(duel, bench, random.Random(seed), moves=16)
+        play(duel, bench, random.Random(seed), moves)
 
 
 class TestWhatItWouldSee:
@@ -79,7 +79,7 @@ class TestWhatItWouldSee:
             Promise, "covers", lambda self, events: sum(e.steps for e in events) <= self.steps
         )
         with pytest.raises(AssertionError, match="overdrawn"):
-            some(duel, bench, 60)
+            some(duel, bench, 60, moves=30)
 
     def test_a_count_beside_the_release(self, duel, bench, monkeypatch):
         honest = site_module.Site.facts
@@ -102,4 +102,24 @@ class TestWhatItWouldSee:
         monkeypatch.setattr(site_module.Site, "_randomness_count", lambda self: next(count), raising=False)
         monkeypatch.setattr(site_module.Site, "train", train)
         with pytest.raises(AssertionError, match="another release"):
+            some(duel, bench)
+
+    def test_a_vote_that_is_not_charged(self, duel, bench, monkeypatch):
+        honest = site_module.Site._paid
+
+        def free(self, request, read, release):
+            return honest(self, request, read, release) if request.stage == "training" else release()
+
+        monkeypatch.setattr(site_module.Site, "_paid", free)
+        with pytest.raises(AssertionError, match=r"not charged|before it was charged|changed the ledger"):
+            some(duel, bench)
+
+    def test_a_metric_whose_length_tells_the_count(self, duel, bench, monkeypatch):
+        from fedpeft.site import evaluation, payload
+
+        honest = payload.metric_to_bytes
+        monkeypatch.setattr(
+            evaluation, "metric_to_bytes", lambda metric: honest(metric) + b" " * len(str(metric.correct))
+        )
+        with pytest.raises(AssertionError):
             some(duel, bench)
