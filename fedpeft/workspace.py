@@ -35,6 +35,7 @@ from fedpeft.privacy.tasks import UnitWeights
 from fedpeft.run_sources import Sources, read_sources
 from fedpeft.shared import Shared, content_digest
 from fedpeft.site.evaluation import HeldOut
+from fedpeft.site.inbox import Inbox
 from fedpeft.site.site import Site
 from fedpeft.speed import make_execution
 from fedpeft.training.execution import PLAIN
@@ -203,13 +204,14 @@ class Workspace:
         policy, path = self._policy(name), self._private_folder() / f"{name}.sqlite"
         return self.make_site(name, policy, Ledger.open(path, policy, kept_releases=_KEPT_RELEASES))
 
-    def make_site(self, name: str, policy: Policy, ledger: Ledger) -> Site:
+    def make_site(self, name: str, policy: Policy, ledger: Ledger, inbox: Path | None = None) -> Site:
         """A site over the data of ``name``, under an organization's own terms and with its own ledger.
 
         Args:
             name: of a site of the configuration.
             policy: what the organization allows.
             ledger: opened under ``policy``; whoever opened it closes it.
+            inbox: folder in which the site keeps what runs deliver, if it takes any.
         """
         return Site(
             self.data[name].units,
@@ -223,6 +225,7 @@ class Workspace:
             held_out=self._held_out(name),
             texts=self.data[name].texts() if "synthesis" in policy.stages else None,
             progress=self._site_progress(name),
+            inbox=None if inbox is None else Inbox(inbox, self.backbone.name),
         )
 
     def _held_out(self, name: str) -> HeldOut | None:

@@ -27,7 +27,7 @@ LONGEST_FILE = 300
 
 ORDER = (
     "types", "errors", "cache", "shared", "settings", "stage_settings",
-    "data", "backbone", "adapters", "privacy", "training", "evaluation", "site",
+    "data", "backbone", "adapters", "privacy", "delivery", "training", "evaluation", "site",
     "aggregation", "checkpoint", "federation", "private_evaluation", "synthesis", "selection",
     "config", "dimensions", "guarantee", "votes", "plan", "cost", "search", "proposal", "layer_choice",
     "forecast", "tuning", "folder", "speed", "timing", "stopwatch",

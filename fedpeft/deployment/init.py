@@ -52,7 +52,7 @@ def init_coordinator(folder: Path, name: str, hosts: Sequence[str], port: int) -
         _write(folder / "certificates" / file, content, 0o600)
     for file, content in {"ca.crt": authority.public, "server.pem": server.public}.items():
         _write(folder / "certificates" / file, content, 0o644)
-    for file in ("superlink.sh", "register.sh", "run.sh", "resume.sh", "status.sh"):
+    for file in ("superlink.sh", "register.sh", "run.sh", "resume.sh", "deliver.sh", "status.sh"):
         _fill(folder / file, "coordinator", words, 0o755)
     for file in ("README.md", "run.toml", "environment.sh"):
         _fill(folder / file, "coordinator", words, 0o644)

@@ -48,7 +48,7 @@ def serve(file: SiteFile, *, one_user_trial: bool = False, wait: Callable[[], No
     with alone(_ledger_folder(file), policy.identity):
         ledger = Ledger.open(file.ledger, policy, wait_s=keys.queue_s, kept_releases=_KEPT_RELEASES)
         with Workspace(config, keys.folder, _progress_lines()) as workspace:
-            site = workspace.make_site(policy.identity, policy, ledger)
+            site = workspace.make_site(policy.identity, policy, ledger, keys.folder)
             layout = workspace.adapter.layout
             daemon = Daemon(
                 site,

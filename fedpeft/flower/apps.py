@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING
 from flwr.app import Context
 from flwr.common.constant import PARTITION_ID_KEY
 
+from fedpeft.delivery import DeliveringTransport
 from fedpeft.errors import ConfigError, Refusal
 from fedpeft.flower.client import SitePort, build_client_app
+from fedpeft.flower.delivering import deliver_run
 from fedpeft.flower.grid import Config
 from fedpeft.flower.server import build_server_app
-from fedpeft.privacy.metric import EvaluatingTransport
 from fedpeft.types import RefusalCode
 
 if TYPE_CHECKING:
+    from fedpeft.config import RunConfig
     from fedpeft.workspace import Workspace
 
 
@@ -57,10 +59,11 @@ def _behind(socket: str) -> SitePort:
     return RemoteSite(Path(socket))
 
 
-def conduct_run(transport: EvaluatingTransport, run_config: Config) -> None:
-    """Plan and conduct the run; its folder must not exist yet, or be empty.
+def conduct_run(transport: DeliveringTransport, run_config: Config) -> None:
+    """Plan and conduct the run; its folder must not exist yet, or be empty. A deployment's sites get the end.
 
-    With ``resume=true`` in the run configuration, go on with the run in the folder instead.
+    With ``resume=true`` in the run configuration, go on with the run in the folder instead; with
+    ``deliver=true`` only bring its sites what is there.
 
     Raises:
         RunDirectoryError: the folder is in use, or there is nothing in it to go on with.
@@ -69,14 +72,21 @@ def conduct_run(transport: EvaluatingTransport, run_config: Config) -> None:
     from fedpeft.run import conduct, plan_of
 
     path, out = read_paths(run_config)
-    is_resumed = bool(run_config.get("resume", False))
+    is_resumed, is_delivery = (bool(run_config.get(key, False)) for key in ("resume", "deliver"))
     checkpoint = open_unfinished(out)[1] if is_resumed else None
     try:
-        with open_workspace(out / CONFIG_FILE if is_resumed else path, out) as workspace:
+        with open_workspace(out / CONFIG_FILE if is_resumed or is_delivery else path, out) as workspace:
+            if is_delivery:
+                transport.describe(len(workspace.config.sites), workspace.config.federation.deadline_s)
+                deliver_run(workspace, transport)
+                return
             plan = plan_of(workspace.config)
             if not is_resumed:
                 prepare_folder(workspace.config, plan, out)
-            conduct(workspace, plan, transport, checkpoint=checkpoint)
+            result = conduct(workspace, plan, transport, checkpoint=checkpoint)
+            is_ended = result["stopped_because"] != "interrupted" and result["rounds_completed"] > 0
+            if is_ended and _is_deployment(workspace.config):
+                deliver_run(workspace, transport)
     finally:
         open_workspace.cache_clear()
 
@@ -89,8 +99,11 @@ def open_workspace(path: Path, out: Path) -> Workspace:
     from fedpeft.workspace import Workspace
 
     config = load_config(path, files_must_exist=True)
-    is_deployment = config.data.source == "sites"
-    return Workspace(config, out, sources=without_records(config) if is_deployment else None)
+    return Workspace(config, out, sources=without_records(config) if _is_deployment(config) else None)
+
+
+def _is_deployment(config: RunConfig) -> bool:
+    return config.data.source == "sites"
 
 
 def read_paths(run_config: Config) -> tuple[Path, Path]:

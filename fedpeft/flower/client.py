@@ -15,8 +15,9 @@ from typing import Protocol
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from fedpeft.delivery import Delivery
 from fedpeft.errors import Refusal
-from fedpeft.flower import messages
+from fedpeft.flower import delivering, messages
 from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
 from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
 from fedpeft.types import PrivateUpdate, RefusalCode, Schedule, SiteFacts, TrainRequest
@@ -45,6 +46,10 @@ class SitePort(Protocol):
 
     def evaluate(self, request: EvaluateRequest) -> PrivateMetric:
         """Answer a private evaluation; raises ``Refusal``."""
+        ...
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Keep a run's adapter and result; raises ``Refusal``."""
         ...
 
 
@@ -107,6 +112,16 @@ class Handlers:
 
         return _answer(message, serve)
 
+    def deliver(self, message: Message, context: Context) -> Message:
+        """``query.deliver``: keep what a run ends with."""
+
+        def serve(content: RecordDict) -> RecordDict:
+            delivery = delivering.decode_delivery(content)
+            self.find_site(context).deliver(delivery)
+            return messages.encode_consent()
+
+        return _answer(message, serve)
+
 
 def build_client_app(find_site: FindSite) -> ClientApp:
     """A ClientApp over the site that belongs to a context.
@@ -120,6 +135,7 @@ def build_client_app(find_site: FindSite) -> ClientApp:
     app.query("commit")(handlers.commit)
     app.query("vote")(handlers.vote)
     app.query("evaluate")(handlers.evaluate)
+    app.query("deliver")(handlers.deliver)
     app.train()(handlers.train)
     return app
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What travels between coordinator and site: ten kinds of content and a refusal code, nothing else.
 
-The tables below are the whole contract of what can leave a site; a value that has no line here has no
-serializer. Reading is strict: another protocol version, a field that is missing, unknown or of another
-type, and a number that is not finite are refused.
+An eleventh, what a deployed run ends with, goes to a site only and is in ``delivering``. The tables below are
+the whole contract of what can leave a site; a value that has no line here has no serializer. Reading is
+strict: another protocol version, a field that is missing, unknown or of another type, and a number that is
+not finite are refused.
 """
 
 from __future__ import annotations

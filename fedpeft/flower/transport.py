@@ -15,8 +15,9 @@ from typing import Generic, TypeVar
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from fedpeft.delivery import Delivery
 from fedpeft.errors import ConfigError, Refusal
-from fedpeft.flower import messages
+from fedpeft.flower import delivering, messages
 from fedpeft.flower.grid import InProcessGrid
 from fedpeft.privacy.histogram import VoteAnswer, VoteRequest
 from fedpeft.privacy.metric import EvaluateRequest, MetricAnswer
@@ -121,6 +122,13 @@ class FlowerTransport:
         for site, content in _in_order(list(requests), exchange):
             yield site, _release(site, content, messages.decode_metric)
 
+    def deliver(self, deliveries: Mapping[str, Delivery], deadline_s: float) -> dict[str, RefusalCode | None]:
+        """Bring each site a run's adapter and result; ``None`` is consent, and a silent site is left out."""
+        exchange: _Exchange[str] = self._exchange(deadline_s)
+        for site, delivery in deliveries.items():
+            self._send(exchange, site, "query.deliver", delivering.encode_delivery(delivery))
+        return {site: _consent(site, content) for site, content in exchange.replies()}
+
     def _send(self, exchange: _Exchange[str], site: str, message_type: str, content: RecordDict) -> None:
         if site in self._nodes:
             exchange.send(site, self._nodes[site], message_type, content)
@@ -207,7 +215,7 @@ def _consent(site: str, content: RecordDict) -> RefusalCode | None:
     try:
         messages.decode_consent(content)
     except Refusal as refusal:
-        _log.warning("%s does not commit (%s)", site, refusal)
+        _log.warning("%s does not consent (%s)", site, refusal)
         return refusal.code
     return None
 

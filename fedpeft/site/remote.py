@@ -16,6 +16,7 @@ import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
+from fedpeft.delivery import Delivery
 from fedpeft.errors import Refusal
 from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
 from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
@@ -90,6 +91,14 @@ class RemoteSite:
         """
         data = self._ask(wire.EVALUATE, lambda: wire.encode_evaluate(request), self._train_s)
         return wire.decode_metric(data, request.request_id)
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Keep a run's adapter and result.
+
+        Raises:
+            Refusal: as for ``facts``.
+        """
+        wire.decode_consent(self._ask(wire.DELIVER, lambda: wire.encode_deliver(delivery), self._train_s))
 
     def is_healthy(self) -> bool:
         """Whether the site says that it serves; ``False`` too where nobody listens."""

@@ -19,6 +19,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from fedpeft.data.embedding import DIMENSION
+from fedpeft.delivery import MAX_RESULT_BYTES, Delivery
 from fedpeft.errors import Refusal
 from fedpeft.privacy.histogram import MAX_BINS, PrivateHistogram, VoteRequest
 from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
@@ -57,6 +58,10 @@ class Served(Protocol):
 
     def evaluate(self, request: EvaluateRequest) -> PrivateMetric:
         """Answer a private evaluation; raises ``Refusal``."""
+        ...
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Keep a run's adapter and result; raises ``Refusal``."""
         ...
 
 
@@ -102,6 +107,7 @@ class Service:
             wire.TRAIN: self.train,
             wire.VOTE: self.vote,
             wire.EVALUATE: self.evaluate,
+            wire.DELIVER: self.deliver,
         }
         handlers = {
             # Without a deserializer of gRPC's: what cannot be read shall be refused by its code too.
@@ -137,6 +143,13 @@ class Service:
         request = wire.decode_evaluate(data)
         with self._turn(context):
             return wire.encode_metric(self._site.evaluate(request))
+
+    def deliver(self, data: bytes, context: grpc.ServicerContext) -> Any:
+        """Keep what a run ends with."""
+        delivery = wire.decode_deliver(data)
+        with self._turn(context):
+            self._site.deliver(delivery)
+        return wire.encode_consent()
 
     @contextmanager
     def _turn(self, context: grpc.ServicerContext) -> Iterator[None]:
@@ -199,9 +212,10 @@ def set_serving(status: health.HealthServicer) -> None:
 
 
 def largest_message(layout: Layout) -> int:
-    """Bytes of the largest honest message: a vector with one more value and a scale a segment, or bins."""
-    update = _BYTES_PER_VALUE * (layout.size + 1) + _BYTES_PER_SCALE * len(layout.segments)
-    return max(update, _BYTES_PER_VALUE * MAX_BINS * DIMENSION) + _ROOM_FOR_NAMES
+    """Bytes of the largest honest message: a vector with a scale a segment or a run's result, or bins."""
+    beside = max(_BYTES_PER_SCALE * len(layout.segments), MAX_RESULT_BYTES)
+    vector = _BYTES_PER_VALUE * (layout.size + 1) + beside
+    return max(vector, _BYTES_PER_VALUE * MAX_BINS * DIMENSION) + _ROOM_FOR_NAMES
 
 
 def _codes_only(serve: Method, method: str) -> Method:

@@ -17,6 +17,7 @@ import numpy as np
 from torch import nn
 
 from fedpeft.adapters.adapter import Adapter
+from fedpeft.delivery import Delivery
 from fedpeft.errors import MechanismError, Refusal
 from fedpeft.privacy.clipping import RULES as CLIPPING_RULES
 from fedpeft.privacy.clipping import is_scale
@@ -28,6 +29,7 @@ from fedpeft.privacy.randomness import Randomness
 from fedpeft.privacy.tasks import UnitWeights, are_weights
 from fedpeft.site.evaluation import HeldOut, check_evaluation, release_metric
 from fedpeft.site.fields import check_protocol, refuse_malformed
+from fedpeft.site.inbox import Inbox, check_delivery
 from fedpeft.site.payload import from_bytes, histogram_from_bytes, metric_from_bytes, to_bytes
 from fedpeft.site.voting import Texts, check_vote, release_vote
 from fedpeft.training.execution import Execution
@@ -73,6 +75,7 @@ class Site:
         weights: UnitWeights | None = None,
         texts: Texts | None = None,
         progress: Progress | None = None,
+        inbox: Inbox | None = None,
     ) -> None:
         """Bring together what the organization owns.
 
@@ -88,6 +91,7 @@ class Site:
             weights: of the tasks, and what each unit's is; default: all units alike.
             texts: of the training records, for votes, if the site serves any.
             progress: the site's own terminal.
+            inbox: where deliveries are kept, if the site takes any.
         """
         self.policy = policy
         self.ledger = ledger
@@ -100,6 +104,7 @@ class Site:
         self._weights = weights or UnitWeights()
         self._texts = texts
         self._progress = progress
+        self._inbox = inbox
 
     def facts(self) -> SiteFacts:
         """Constants of the policy, what the next run may take of it, and the ledger's head."""
@@ -161,6 +166,19 @@ class Site:
         if texts is None:
             raise Refusal(RefusalCode.POLICY, "synthesis: this site does not vote")
         return self._paid(request, histogram_from_bytes, lambda: self._histogram(request, texts))
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Keep what a run of this site ended with; the same again changes nothing.
+
+        Raises:
+            Refusal: a field is out of range, the ledger knows no such run, or there is no room for it.
+        """
+        check_delivery(delivery, self._workbench.adapter)
+        if self._inbox is None or not self.ledger.has_run(delivery.run_id):
+            raise Refusal(RefusalCode.POLICY, "delivery: of no run that this site has committed to")
+        with self._workbench.lock:
+            self._workbench.adapter.load(delivery.adapter)
+            self._inbox.keep(delivery, self._workbench.adapter)
 
     def _paid(self, request: Payable, read: Callable[[bytes], T], release: Callable[[], T]) -> T:
         """Charge a request, then release what it asks for; or read what was kept of it before."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from fedpeft.delivery import Delivery
 from fedpeft.errors import Refusal
 from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
 from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
@@ -28,7 +29,8 @@ from fedpeft.types import (
 )
 
 SERVICE: Final = "fedpeft.site.v1.Site"
-DESCRIBE, COMMIT, TRAIN, VOTE, EVALUATE = "Describe", "Commit", "Train", "Vote", "Evaluate"
+DESCRIBE, COMMIT, TRAIN = "Describe", "Commit", "Train"
+VOTE, EVALUATE, DELIVER = "Vote", "Evaluate", "Deliver"
 
 _CODES: Final[Mapping[RefusalCode, Any]] = {
     code: pb.RefusalCode.Value(f"REFUSAL_CODE_{code.name}") for code in RefusalCode
@@ -44,6 +46,7 @@ _SAME_IN_VOTE: Final = (
 _SAME_IN_EVALUATION: Final = (
     "run_id", "request_id", "noise_multiplier", "layout_digest", "ledger_head", "protocol",
 )  # fmt: skip
+_SAME_IN_DELIVERY: Final = ("run_id", "layout_digest", "result", "digest", "protocol")
 
 
 def encode_describe() -> pb.DescribeRequest:
@@ -143,6 +146,23 @@ def decode_evaluate(data: bytes) -> EvaluateRequest:
     found = named(parse(pb.EvaluateRequest(), data))
     fields = {name: getattr(found, name) for name in _SAME_IN_EVALUATION}
     return EvaluateRequest(**fields, adapter=to_vector("adapter", found.adapter))
+
+
+def encode_deliver(delivery: Delivery) -> pb.DeliverRequest:
+    """A run's adapter and result."""
+    fields = {name: getattr(delivery, name) for name in _SAME_IN_DELIVERY}
+    return pb.DeliverRequest(**fields, adapter=to_bytes(delivery.adapter))
+
+
+def decode_deliver(data: bytes) -> Delivery:
+    """The delivery, its adapter read-only; its ranges are the site's to check.
+
+    Raises:
+        Refusal: ``PROTOCOL`` or ``MALFORMED``.
+    """
+    found = named(parse(pb.DeliverRequest(), data))
+    fields = {name: getattr(found, name) for name in _SAME_IN_DELIVERY}
+    return Delivery(**fields, adapter=to_vector("adapter", found.adapter))
 
 
 def encode_facts(facts: SiteFacts) -> pb.Reply:

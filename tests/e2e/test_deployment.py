@@ -247,6 +247,9 @@ def test_two_organizations_train_over_real_processes(place: Path, processes: Pro
             _cannot_be_read_by_its_courier(organization)
         assert processes.stop(organization.identity) == 0
         folder = organization.folder / "site"
+        (delivered,) = folder.glob("delivered/*/*")
+        assert (delivered / "result.json").read_bytes() == result_file.read_bytes()
+        assert _evaluates(delivered / "adapter", folder / "records.jsonl")
         identity = organization.identity
         report = verify(folder / f"ledger/{identity}.sqlite", load_policy(folder / "policy.toml"))
         assert report.ok, report.problems
@@ -273,6 +276,14 @@ def _cannot_be_read_by_its_courier(organization: Organization) -> None:
         done = subprocess.run([str(part) for part in attempt], capture_output=True, **who)
         assert done.returncode != 0, attempt
         assert done.stdout == b"", attempt
+
+
+def _evaluates(adapter: Path, records: Path) -> bool:
+    """Whether the organization can use what it got, on its own records, with the command of the document."""
+    command = ("fedpeft", "evaluate", adapter, "--data", records, "--task", "task", "--records", 4, "--json")
+    done = _flower(adapter, *command)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["records"] == 4
 
 
 def _listens(port: int) -> bool:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import fedpeft.flower  # noqa: F401  # sets the environment before flwr is imported
+from fedpeft.delivery import Delivery
 from fedpeft.errors import Refusal
 from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
 from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
@@ -48,6 +49,9 @@ class FakeSite:
         return PrivateMetric(
             request.request_id, float(request.adapter.sum()), 10.0, event, f"head:{request.request_id}"
         )
+
+    def deliver(self, delivery):
+        self._called("deliver", delivery)
 
     def _called(self, method, argument=None):
         self.calls.append((method, argument))
@@ -97,6 +101,12 @@ def evaluation_for():
         return EvaluateRequest("run", f"run:{site}:e", 3.5, "abc", np.ones(4, np.float32), "head")
 
     return make
+
+
+@pytest.fixture
+def delivery() -> Delivery:
+    """A well-formed one."""
+    return Delivery.of("run", "abc", np.arange(4, dtype=np.float32), b'{"epsilon": 8.0}')
 
 
 @pytest.fixture

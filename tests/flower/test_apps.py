@@ -48,9 +48,8 @@ def steps(monkeypatch):
     done: list = []
 
     class Workspace:
-        config = "config"
-
         def __init__(self, config, out, sources):
+            self.config = config
             done.append(("open", config.path, out, *([] if sources is None else [sources])))
 
         def __enter__(self):
@@ -64,17 +63,18 @@ def steps(monkeypatch):
 
     run = SimpleNamespace(
         plan_of=lambda config: "plan",
-        conduct=lambda workspace, plan, transport, checkpoint: done.append(
-            ("conduct", plan, transport, *([] if checkpoint is None else [checkpoint]))
+        conduct=lambda workspace, plan, transport, checkpoint: (
+            done.append(("conduct", plan, transport, *([] if checkpoint is None else [checkpoint]))) or ENDED
         ),
     )
+    monkeypatch.setattr(apps, "deliver_run", lambda workspace, transport: done.append(("deliver", transport)))
     monkeypatch.setitem(sys.modules, "fedpeft.workspace", SimpleNamespace(Workspace=Workspace))
     sources = SimpleNamespace(without_records=lambda config: "no records")
     monkeypatch.setitem(sys.modules, "fedpeft.run_sources", sources)
     monkeypatch.setitem(sys.modules, "fedpeft.run", run)
     folder = SimpleNamespace(
         CONFIG_FILE="config.toml",
-        prepare_folder=lambda config, plan, out: done.append(("prepare", config, plan, out)),
+        prepare_folder=lambda config, plan, out: done.append(("prepare", plan, out)),
         open_unfinished=lambda out: ("config", f"checkpoint in {out}"),
     )
     monkeypatch.setitem(sys.modules, "fedpeft.folder", folder)
@@ -89,6 +89,7 @@ def steps(monkeypatch):
     apps.open_workspace.cache_clear()
 
 
+ENDED = {"stopped_because": "completed", "rounds_completed": 3}
 OPENED = ("open", Path("/r/quick.toml"), Path("/r/runs/quick"))
 
 
@@ -127,7 +128,7 @@ def test_a_run_is_conducted_in_a_folder_of_its_own_and_leaves_nothing_open(steps
     folder = Path("/r/runs/quick")
     assert steps == [
         OPENED,
-        ("prepare", "config", "plan", folder),
+        ("prepare", "plan", folder),
         ("conduct", "plan", "transport"),
         ("close",),
     ]
@@ -147,6 +148,14 @@ def test_a_resumed_run_is_the_folders_own(steps):
 def test_the_coordinator_of_a_deployment_reads_no_sites_data(steps):
     apps.conduct_run("transport", {"run": "/r/deployed.toml", "out": ""})
     assert steps[0] == ("open", Path("/r/deployed.toml"), Path("/r/runs/deployed"), "no records")
+    assert steps[-2:] == [("deliver", "transport"), ("close",)]  # its sites get what it ended with
+
+
+@pytest.mark.parametrize("ended", [{"stopped_because": "interrupted"}, {"rounds_completed": 0}])
+def test_what_is_not_ended_is_not_delivered(steps, monkeypatch, ended):
+    monkeypatch.setattr(sys.modules["fedpeft.run"], "conduct", lambda *_, checkpoint: ENDED | ended)
+    apps.conduct_run("transport", {"run": "/r/deployed.toml", "out": ""})
+    assert [step[0] for step in steps] == ["open", "prepare", "close"]
 
 
 def test_a_run_that_fails_leaves_nothing_open_either(steps, monkeypatch):

@@ -64,7 +64,7 @@ def test_nothing_private_slips_in(bundle):
 def test_names_the_apps_and_the_keys_of_a_run(bundle):
     app = get_fab_config(bundle)["tool"]["flwr"]["app"]
     assert app["components"] == {"serverapp": "server.app:app", "clientapp": "client.app:app"}
-    assert app["config"] == {"run": "", "out": "", "resume": False}
+    assert app["config"] == {"run": "", "out": "", "resume": False, "deliver": False}
 
 
 @pytest.mark.parametrize("app", ["client", "server"])

@@ -10,7 +10,7 @@ from flwr.app import Message, RecordDict
 from flwr.common.serde import recorddict_to_proto
 
 from fedpeft.errors import LedgerError, MechanismError, Refusal
-from fedpeft.flower import messages
+from fedpeft.flower import delivering, messages
 from fedpeft.flower.apps import find_site
 from fedpeft.flower.client import build_client_app
 from fedpeft.flower.grid import InProcessGrid
@@ -26,7 +26,7 @@ def _ask(grid, message_type, content):
 
 
 @pytest.fixture
-def contents(request_for, vote_for, evaluation_for):
+def contents(request_for, vote_for, evaluation_for, delivery):
     request, vote, evaluation = request_for("site-00"), vote_for("site-00"), evaluation_for("site-00")
     return {
         "facts": ("query.describe", messages.encode_describe(), messages.decode_facts),
@@ -46,13 +46,16 @@ def contents(request_for, vote_for, evaluation_for):
             messages.encode_evaluate(evaluation, messages.encode_vector(evaluation.adapter)),
             messages.decode_metric,
         ),
+        "deliver": ("query.deliver", delivering.encode_delivery(delivery), messages.decode_consent),
     }
 
 
-METHODS = ["facts", "commit", "train", "vote", "evaluate"]
+METHODS = ["facts", "commit", "train", "vote", "evaluate", "deliver"]
 
 
-def test_every_message_reaches_the_site(make_sites, contents, request_for, vote_for, evaluation_for):
+def test_every_message_reaches_the_site(
+    make_sites, contents, request_for, vote_for, evaluation_for, delivery
+):
     (site,), find = make_sites(1)
     grid = InProcessGrid(build_client_app(find), 1)
     answers = {name: decode(_ask(grid, kind, content)) for name, (kind, content, decode) in contents.items()}
@@ -62,6 +65,7 @@ def test_every_message_reaches_the_site(make_sites, contents, request_for, vote_
     assert site.calls[2][1].digest() == request_for("site-00").digest()
     assert site.calls[3][1].digest() == vote_for("site-00").digest()
     assert site.calls[4][1].digest() == evaluation_for("site-00").digest()
+    assert site.calls[5][1].content_digest() == delivery.digest
     assert answers["evaluate"] == site.evaluate(evaluation_for("site-00"))
     assert answers["vote"].values.tolist() == site.vote(vote_for("site-00")).values.tolist()
     assert answers["train"].values.tobytes() == site.train(request_for("site-00")).values.tobytes()

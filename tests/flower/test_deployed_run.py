@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The coordinator of a deployment: it reads no site's records, and goes on where it was interrupted."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,16 @@ import tomli_w
 
 from fedpeft import run_sources
 from fedpeft.config import load_config
-from fedpeft.errors import DataError, RunDirectoryError
+from fedpeft.errors import ConfigError, DataError, Refusal, RunDirectoryError
 from fedpeft.flower.apps import conduct_run
 from fedpeft.flower.client import build_client_app
 from fedpeft.flower.grid import InProcessGrid
 from fedpeft.flower.simulation import simulate
 from fedpeft.flower.transport import FlowerTransport
+from fedpeft.folder import open_run
+from fedpeft.run import released_adapter
 from fedpeft.testing import tiny_config
+from fedpeft.types import RefusalCode
 
 ROUNDS = 3
 
@@ -89,6 +93,25 @@ def test_it_goes_on_where_it_was_interrupted(conduct, tmp_path):
         conduct(tmp_path / "out", resume=True)
     with pytest.raises(RunDirectoryError, match="not a run"):
         conduct(tmp_path, resume=True)
+
+
+def test_every_site_gets_adapter_and_result_and_who_was_away_gets_them_later(conduct, tmp_path):
+    first, second = conduct.sites
+    first.raises = {"deliver": Refusal(RefusalCode.UNAVAILABLE)}
+    conduct(tmp_path / "out")
+    told = tmp_path / "out/delivered.json"
+    assert json.loads(told.read_text()) == {first.name: "unavailable", second.name: "delivered"}
+    first.raises = {}
+    asked = conduct(tmp_path / "out", deliver=True)
+    assert asked == []  # nothing is trained for it
+    assert json.loads(told.read_text()) == {first.name: "delivered", second.name: "delivered"}
+    (delivery,) = [argument for method, argument in first.calls if method == "deliver"]
+    assert delivery.result == (tmp_path / "out/result.json").read_bytes()
+    config, checkpoint = open_run(tmp_path / "out")
+    assert delivery.run_id == checkpoint.run_id
+    assert delivery.adapter.tolist() == released_adapter(config.federation, checkpoint).tolist()
+    with pytest.raises(ConfigError, match="no such file"):
+        conduct(tmp_path, deliver=True)
 
 
 def test_a_deployments_run_is_no_simulation(run, tmp_path):

@@ -10,8 +10,9 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 
+from fedpeft.delivery import Delivery
 from fedpeft.errors import Refusal
-from fedpeft.flower import messages
+from fedpeft.flower import delivering, messages
 from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
 from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
 from fedpeft.types import PrivacyEvent, PrivateUpdate, RefusalCode, Schedule, SiteFacts, TrainRequest
@@ -33,6 +34,7 @@ EVALUATE = EvaluateRequest("run", "run:north:e", 3.5, "cd" * 32, VECTOR, "ab" * 
 METRIC = PrivateMetric(
     "run:north:e", 0.1 + 0.2, 12.5, PrivacyEvent("gaussian", 3.5, 1.0, 1, "record"), "ef" * 32
 )
+DELIVERY = Delivery.of("run", "cd" * 32, VECTOR, b'{"epsilon": 8.0}')
 
 
 def _encoded(value):
@@ -53,6 +55,8 @@ def _encoded(value):
             return messages.encode_evaluate(value, messages.encode_vector(value.adapter))
         case PrivateMetric():
             return messages.encode_metric(value)
+        case Delivery():
+            return delivering.encode_delivery(value)
 
 
 CASES = [
@@ -65,6 +69,7 @@ CASES = [
     (HISTOGRAM, messages.decode_histogram),
     (EVALUATE, messages.decode_evaluate),
     (METRIC, messages.decode_metric),
+    (DELIVERY, delivering.decode_delivery),
 ]
 IDS = [type(value).__name__ for value, _ in CASES]
 WITH_VECTOR = [case for case in CASES if "vector" in _encoded(case[0])]
@@ -122,7 +127,7 @@ class TestEveryKind:
         assert _code(decode, content) == (RefusalCode.MALFORMED, "records")
 
     def test_every_field_has_one_type(self, value, decode):
-        wrong = {str: 7, int: 1.0, float: 1, list: "1.0"}
+        wrong = {str: 7, int: 1.0, float: 1, list: "1.0", bytes: "1"}
         for name, good in _encoded(value)["fedpeft"].items():
             for bad in {wrong[type(good)], b"bytes", True}:
                 content = _encoded(value)

@@ -166,6 +166,15 @@ class TestInProcess:
         assert [answer.correct for _, answer in answers[1:]] == [4.0, 4.0]
         assert len(encoded) == 1
 
+    def test_a_result_is_brought_to_every_site_and_who_refuses_is_told(self, make_sites, delivery):
+        sites, find = make_sites(3, deliver=Refusal(RefusalCode.POLICY, "secret"))
+        transport = FlowerTransport(InProcessGrid(build_client_app(find), 3))
+        transport.describe(3, 60.0)
+        names = [site.name for site in sites]
+        answers = transport.deliver(dict.fromkeys([*names, "nobody"], delivery), 60.0)
+        assert answers == {names[0]: RefusalCode.POLICY, names[1]: None, names[2]: None}
+        assert [site.calls[-1][1].content_digest() for site in sites] == [delivery.digest] * 3
+
     def test_fewer_nodes_than_asked_for_is_known_at_once(self, make_sites):
         _, find = make_sites(2)
         transport = FlowerTransport(InProcessGrid(build_client_app(find), 2), sleep=pytest.fail)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fedpeft.adapters.adapter import Adapter
+from fedpeft.delivery import Delivery
 from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
 from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
 from fedpeft.settings import AdapterSettings
@@ -74,6 +75,10 @@ class FakeSite:
         self.work()
         event = PrivacyEvent("gaussian", request.noise_multiplier, 1.0, 1, "record")
         return PrivateMetric(request.request_id, 7.25, 10.0, event, HEAD)
+
+    def deliver(self, delivery: Delivery) -> None:
+        assert delivery.digest == delivery.content_digest()
+        self._note(delivery.digest)
 
     def _note(self, what: object) -> None:
         self.asked.append(what)

@@ -75,6 +75,7 @@ def test_every_method_answers_with_a_reply() -> None:
         wire.TRAIN,
         wire.VOTE,
         wire.EVALUATE,
+        wire.DELIVER,
     }
     assert {method.output_type.full_name for method in methods} == {pb.Reply.DESCRIPTOR.full_name}
     assert all("protocol" in method.input_type.fields_by_name for method in methods)

@@ -18,6 +18,7 @@ import grpc
 import numpy as np
 import pytest
 
+from fedpeft.delivery import Delivery
 from fedpeft.errors import LedgerError, MechanismError, Refusal
 from fedpeft.privacy.histogram import VoteRequest
 from fedpeft.privacy.metric import EvaluateRequest
@@ -35,6 +36,7 @@ REQUEST = TrainRequest(
 EVENT = PrivacyEvent("poisson-gaussian", 1.1, 0.1, 1, "record")
 VOTE = VoteRequest("run", "run:here:v", 6.5, "map", 1, np.ones((3, 2), np.float32), HEAD)
 EVALUATE = EvaluateRequest("run", "run:here:e", 6.5, "d", np.ones(3, np.float32), HEAD)
+DELIVERY = Delivery.of("run", "d", np.ones(3, np.float32), b'{"epsilon": 8.0}')
 VOTED = PrivacyEvent("gaussian", 6.5, 1.0, 1, "record")
 
 
@@ -66,6 +68,7 @@ ASK: dict[str, Callable[[RemoteSite], object]] = {
     "train": lambda site: site.train(REQUEST),
     "vote": lambda site: site.vote(VOTE),
     "evaluate": lambda site: site.evaluate(EVALUATE),
+    "deliver": lambda site: site.deliver(DELIVERY),
 }
 
 
@@ -79,8 +82,9 @@ def test_a_site_behind_a_socket_answers_as_it_does_in_the_process(fake_site: Any
     assert remote.vote(VOTE).values.tolist() == [1.0, 1.0, 1.0]
     assert remote.vote(VOTE).event == VOTED
     assert (remote.evaluate(EVALUATE).correct, remote.evaluate(EVALUATE).declared) == (7.25, 10.0)
+    assert remote.deliver(DELIVERY) is None
     digests = [request.digest() for request in (REQUEST, REQUEST, VOTE, VOTE, EVALUATE, EVALUATE)]
-    assert site.asked == ["facts", SCHEDULE, *digests]
+    assert site.asked == ["facts", SCHEDULE, *digests, DELIVERY.content_digest()]
 
 
 @pytest.mark.parametrize("method", ASK)
@@ -111,6 +115,7 @@ MESSAGES = {
     wire.TRAIN: wire.encode_train(REQUEST),
     wire.VOTE: wire.encode_vote(VOTE),
     wire.EVALUATE: wire.encode_evaluate(EVALUATE),
+    wire.DELIVER: wire.encode_deliver(DELIVERY),
 }
 
 

@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from fedpeft.delivery import Delivery
 from fedpeft.errors import Refusal
 from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
 from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
@@ -90,6 +91,21 @@ def test_votes_arrive_as_they_were_sent() -> None:
     assert dataclasses.replace(histogram, values=None) == dataclasses.replace(HISTOGRAM, values=None)
 
 
+def test_a_delivery_arrives_as_it_was_sent() -> None:
+    sent = Delivery.of("run", "d" * 64, np.array([1.5, 3e-8], np.float32), b'{"a": 1}')
+    arrived = wire.decode_deliver(_sent(wire.encode_deliver(sent)))
+    assert arrived.content_digest() == sent.digest == arrived.digest
+    assert (arrived.run_id, arrived.layout_digest, arrived.result) == ("run", "d" * 64, b'{"a": 1}')
+
+
+@pytest.mark.parametrize("run_id", ["../../etc", "/etc/cron.d/x", "a/b", "", "a\n", "\0"])
+def test_a_delivery_names_no_path(run_id: str) -> None:
+    message = wire.encode_deliver(Delivery.of("run", "d" * 64, np.zeros(2, np.float32), b"{}"))
+    message.run_id = run_id
+    with pytest.raises(Refusal, match="run_id"):
+        wire.decode_deliver(_sent(message))
+
+
 @pytest.mark.parametrize("dimension", [0, -1, 4])
 def test_bins_that_are_no_table_are_refused(dimension: int) -> None:
     message = wire.encode_vote(VOTE)
@@ -129,7 +145,9 @@ def test_a_refusal_stands_for_any_answer(decode, code: RefusalCode) -> None:
     assert caught.value.code is code
 
 
-@pytest.mark.parametrize("decode", [wire.decode_describe, wire.decode_schedule, wire.decode_train])
+@pytest.mark.parametrize(
+    "decode", [wire.decode_describe, wire.decode_schedule, wire.decode_train, wire.decode_deliver]
+)
 def test_another_protocol_and_what_is_no_message_are_refused(decode) -> None:
     other = pb.DescribeRequest(protocol=2)
     for data, code in (

@@ -117,6 +117,11 @@ class Ledger:
         with store.connect(self.path, query_only=True) as connection:
             return available(connection, self.policy)
 
+    def has_run(self, run_id: str) -> bool:
+        """Whether a run was committed here."""
+        with store.connect(self.path, query_only=True) as connection:
+            return rows.find_commitment(connection, run_id) is not None
+
     def commit(self, schedule: Schedule) -> Budget:
         """Promise a run its whole schedule; the same schedule again changes nothing.
 

@@ -1,0 +1,6 @@
+#!/bin/sh
+# Bring adapter and result to the sites that were not there at the end: ./deliver.sh runs/NAME.
+out=$$(realpath "$$1") || exit 1
+cd "$$(dirname "$$0")" || exit 1
+. ./environment.sh
+exec flwr run app $name --stream -c "run=\"$$PWD/run.toml\" out=\"$$out\" deliver=true"
