@@ -88,6 +88,15 @@ class Plan:
     warnings: tuple[str, ...]
     guarantee: str
 
+    def __repr__(self) -> str:
+        """What it promises and what that takes; ``to_json`` has the rest."""
+        most = max(site.noise_multiplier for site in self.sites)
+        return (
+            f"<Plan epsilon {self.epsilon:g}, delta {self.delta:.3g}, unit {self.unit}: {len(self.sites)} "
+            f"sites, {self.sites[0].steps} steps, noise multiplier {most:g}, {self.layout.size:,} trainable "
+            "parameters>"
+        )
+
     @property
     def trainable_percent(self) -> float:
         """Trainable parameters in percent of the backbone's."""
@@ -100,7 +109,12 @@ class Plan:
         return {task: max(site.epsilon_by_task[task] for site in self.sites) for task in tasks}
 
     def schedule(self, site: SitePlan, run_id: str) -> Schedule:
-        """What ``site`` is asked to commit before the first step."""
+        """What a site is asked to commit before the first step.
+
+        Args:
+            site: one of ``sites``.
+            run_id: the run's name, which the site's ledger keeps.
+        """
         return Schedule(run_id, site.schedule, site.sampling_rate, self.unit, votes=site.votes)
 
     def _stages(self) -> JsonDict:

@@ -33,7 +33,7 @@ ORDER = (
     "forecast", "tuning", "folder", "speed", "timing", "stopwatch",
     "run_sources", "workspace", "warm_start", "result", "stages", "run", "adapter_evaluation", "audit",
     "doctor",
-    "flower", "deployment", "baselines", "testing", "cli",
+    "flower", "deployment", "baselines", "api", "testing", "cli",
 )  # fmt: skip
 """The parts of the package; each may import those before it."""
 

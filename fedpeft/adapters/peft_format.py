@@ -69,19 +69,31 @@ def backbone_of(folder: Path) -> str:
     return str(name)
 
 
-@contextmanager
-def peft_attached(model: Any, folder: Path) -> Iterator[nn.Module]:
-    """Within the context ``model`` carries the adapter in ``folder``, of whatever kind peft knows.
+def attach_peft(model: Any, folder: Path) -> Any:
+    """Put the adapter in ``folder``, of whatever kind peft knows, on ``model``.
+
+    Returns:
+        A ``PeftModel`` around ``model``, which it changes.
 
     Raises:
         DataError: the adapter does not fit the model.
     """
     try:
-        attached = PeftModel.from_pretrained(model, str(folder))
+        return PeftModel.from_pretrained(model, str(folder))
     except (ValueError, RuntimeError, OSError) as error:
         raise DataError(
             f"{folder}: peft cannot load it on this backbone ({error}); check --backbone"
         ) from error
+
+
+@contextmanager
+def peft_attached(model: Any, folder: Path) -> Iterator[nn.Module]:
+    """Within the context ``model`` carries the adapter in ``folder``.
+
+    Raises:
+        DataError: the adapter does not fit the model.
+    """
+    attached = attach_peft(model, folder)
     try:
         yield attached.eval()
     finally:

@@ -29,7 +29,7 @@ _loaded: dict[tuple[Source, str, str, torch.device], Backbone] = {}
 _lock = threading.Lock()
 
 
-def load_backbone(settings: ModelSettings) -> Backbone:
+def load_backbone(settings: ModelSettings, *, shared: bool = True) -> Backbone:
     """Load the frozen backbone, once in a process.
 
     The same settings give the same object again, whatever the number of sites that ask for it: there is
@@ -38,6 +38,10 @@ def load_backbone(settings: ModelSettings) -> Backbone:
     A GGUF file and the default are converted at their first use, which takes up to a minute and several
     times the file's size in the cache; afterwards, as with any folder of safetensors, the weights are
     memory-mapped.
+
+    Args:
+        settings: of the run.
+        shared: otherwise a copy of the weights is loaded that is the caller's own to change.
 
     Raises:
         BackboneError: the backbone does not exist, is damaged, incomplete or no causal language model, the
@@ -48,6 +52,8 @@ def load_backbone(settings: ModelSettings) -> Backbone:
     source = find_source(settings)
     check_quantizable(settings, source)
     key = (source, settings.dtype, settings.quantization, device)
+    if not shared:
+        return _load(source, settings, device)
     with _lock:
         if key not in _loaded:
             _loaded[key] = _load(source, settings, device)

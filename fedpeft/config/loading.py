@@ -54,21 +54,26 @@ def load_config(
     return config
 
 
-def parse_config(raw: Mapping[str, Any], folder: Path) -> RunConfig:
+def parse_config(raw: Mapping[str, Any], folder: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Check a configuration given as plain tables.
 
     Args:
         raw: what the TOML would hold; it is not changed.
         folder: where relative paths start from.
+        overrides: as of ``load_config``.
 
     Raises:
         ConfigError: everything that is wrong, together.
     """
-    return _build(copy.deepcopy(dict(raw)), folder.absolute(), (), False)
+    return _build(copy.deepcopy(dict(raw)), folder.absolute(), overrides, False)
 
 
 def to_toml(config: RunConfig) -> str:
-    """The whole configuration with defaults filled in and absolute paths; ``load_config`` reads it back."""
+    """The whole configuration with defaults filled in and absolute paths; ``load_config`` reads it back.
+
+    Args:
+        config: of a run.
+    """
     tables = config.model_dump(mode="json", exclude_none=True)
     sites = tables.pop("sites")
     return "\n".join([tomli_w.dumps(tables), *(f"[[sites]]\n{tomli_w.dumps(site)}" for site in sites)])

@@ -70,6 +70,15 @@ class RunConfig(Section):
         """Of the keys alone, like equality."""
         return hash(self.model_dump_json())
 
+    def __repr__(self) -> str:
+        """What it promises, over how many sites and rounds; ``to_toml`` has every key."""
+        return (
+            f"<RunConfig epsilon {self.privacy.epsilon:g}, delta {self.delta:.3g}, unit {self.privacy.unit}: "
+            f"{len(self.sites)} sites, {self.federation.rounds} rounds, backbone {self.model.backbone}>"
+        )
+
+    __str__ = __repr__
+
     @property
     def source_path(self) -> Path | None:
         """The absolute path of the TOML it was read from; ``None`` for one that was made otherwise."""

@@ -227,7 +227,7 @@ def _check_datasets(names: Sequence[str], datasets: Datasets | None) -> list[str
     if datasets is None:
         return [
             'data.source = "python": the data of this run are objects of the program that begins it; '
-            "there, give read_sources(config, datasets={...}) to simulate or resume as sources"
+            "there, call fedpeft.simulate(config, datasets={...}), and fedpeft.resume likewise"
         ]
     problems = [f"datasets[{name!r}]: is not given; add it" for name in names if name not in datasets]
     owners: dict[int, str] = {}
