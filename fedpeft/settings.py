@@ -53,6 +53,7 @@ class AdapterSettings(Section):
     trained. `lora`: B A, both trained and clipped together; the vector holds B and the change of A.
     `lora-xs`: U R A, U and A the first singular vectors of W; only the square R is trained."""
     rank: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Of each update; trainable parameters, and with them the noise, grow with it."""
     layers: Literal["all"] | Annotated[tuple[int, ...], Field(strict=False, min_length=1)] = "all"
     """Blocks to train; negative numbers count from the top block."""
     modules: Literal["all-linear"] | Annotated[tuple[Text, ...], Field(strict=False, min_length=1)] = (
@@ -67,6 +68,7 @@ class Named(Section):
     """What has a name of its own."""
 
     name: Name
+    """Of letters, digits, dots, dashes; it names the site's files."""
 
 
 class Table(Section):
@@ -172,6 +174,7 @@ class PrivacySettings(Section):
     missing_unit: Literal["refuse", "record"] = "refuse"
     """What becomes of a record without a unit: refused, or a unit of its own (the claim says so)."""
     epsilon: Positive = 8.0
+    """Most that any site may spend in the whole run; the noise is calibrated to it."""
     delta: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Default: 1 / declared_units^1.1 of the largest site."""
     clipping: Literal["automatic", "flat", "quantile"] = "automatic"
@@ -244,9 +247,13 @@ class FederationSettings(Section):
     """Rounds and what the coordinator does with releases."""
 
     rounds: Count = 8
+    """Exchanges of the adapter; each is paid for before the first, so more of them have more noise each."""
     aggregation: Text = "mean"
+    """`mean`: of the sites' updates, weighted by their expected batches."""
     server_optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
+    """What the aggregate goes through; it works on releases and costs no privacy."""
     server_learning_rate: Positive = 1.0
+    """Of that optimizer."""
     server_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Of `momentum`, and beta1 of `adam`, which takes the known noise out of its second moment."""
     lambda1: NonNegative = 0.0

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 
+import click
+
 from fedpeft.cli import frame
 from fedpeft.cli.frame import Answer
 
@@ -38,10 +40,16 @@ def show(path: str, overrides: tuple[str, ...]) -> Answer:
     return Answer(config.model_dump(mode="json"), to_toml(config).rstrip("\n"))
 
 
-@frame.command("schema", example="config schema > run.schema.json", within=command)
-def schema() -> Answer:
+@frame.command(
+    "schema", example=("config schema > run.schema.json", "config schema --markdown"), within=command
+)
+@click.option("--markdown", is_flag=True, help="For reading: every key with its type, default and meaning.")
+def schema(markdown: bool) -> Answer:
     """Print a JSON Schema of the TOML, for an editor that completes and checks keys."""
     from fedpeft.config import json_schema
+    from fedpeft.config.reference import reference
 
     data = json_schema()
+    if markdown:
+        return Answer(data, reference().rstrip("\n"))
     return Answer(data, json.dumps(data, indent=2, ensure_ascii=False))

@@ -23,6 +23,7 @@ from fedpeft import __version__
 from fedpeft.cli.frame import Switches
 
 COMMANDS: Final = (
+    "new",
     "plan",
     "select",
     "simulate",
@@ -35,6 +36,7 @@ COMMANDS: Final = (
     "audit",
     "config",
     "doctor",
+    "completion",
 )
 """Every command, in the order of the help; each is the object ``command`` of the module of that name."""
 
@@ -52,7 +54,20 @@ class _LazyCommands(click.Group):
         return command
 
 
-@click.group(cls=_LazyCommands, epilog="\b\nExample:\n  fedpeft config check run.toml")
+_EPILOG = "\n".join(
+    (
+        "\b",
+        "Examples:",
+        "  fedpeft new run.toml                            write a TOML from five questions",
+        "  fedpeft config check run.toml                   is it sound?",
+        "  fedpeft plan run.toml                           what will it cost? Nothing is trained",
+        "  fedpeft simulate run.toml --out runs/first      train over all organizations, here",
+        "  fedpeft ledger verify runs/first/ledger         what was spent, counted again",
+    )
+)
+
+
+@click.group(cls=_LazyCommands, epilog=_EPILOG)
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def _fedpeft() -> None:
     """Train a language-model adapter over several organizations, with differential privacy at each."""

@@ -11,7 +11,13 @@ from fedpeft.cli import frame
 from fedpeft.cli.frame import Answer
 
 
-@frame.command("evaluate", example="evaluate runs/first/adapter --data held_out.jsonl --task task")
+@frame.command(
+    "evaluate",
+    example=(
+        "evaluate runs/first/adapter --data test.jsonl --config run.toml",
+        "evaluate runs/first/adapter --data test.jsonl --task task",
+    ),
+)
 @click.argument("adapter", metavar="ADAPTER", type=click.Path(path_type=Path))
 @click.option(
     "--data", "path", required=True, type=click.Path(path_type=Path), metavar="FILE", help="A jsonl file."

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every command has in common: an example in its help, ``--json``, ``--traceback``, its output.
+"""What every command has in common: examples in its help, ``--json``, ``--quiet``, ``--traceback``, output.
 
 A command returns an ``Answer`` and prints nothing to standard output itself; progress goes to standard
 error. With ``--json`` standard output holds one JSON document and nothing else, whatever a library prints.
+With ``--quiet`` there is neither progress nor text, and warnings and errors alone are left.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from click.shell_completion import CompletionItem
+    from rich.console import Console, RenderableType
 
     from fedpeft.types import JsonDict
 
@@ -28,6 +30,7 @@ class Switches:
     """What the user asked of the command line itself."""
 
     traceback: bool = False
+    quiet: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,13 @@ class Answer:
 
 
 def command(
-    name: str, *, example: str, within: click.Group | None = None
+    name: str, *, example: str | tuple[str, ...], within: click.Group | None = None
 ) -> Callable[[Callable[..., Answer]], click.Command]:
     """Make a function a command; its docstring is the help.
 
     Args:
         name: of the command.
-        example: the arguments of a useful call, without ``fedpeft``.
+        example: the arguments of a useful call, without ``fedpeft``; or of several.
         within: the group that the command is part of, if any.
     """
 
@@ -62,10 +65,11 @@ def command(
             quiet = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
             with quiet:
                 answer = function(**arguments)
-            _print(answer, as_json)
+            if as_json or not is_quiet():
+                _print(answer, as_json)
             return answer.exit_code
 
-        made = click.command(name, epilog=_epilog(example))(_traceback(_json(run)))
+        made = click.command(name, epilog=_epilog(example))(_traceback(_quiet(_json(run))))
         if within is not None:
             within.add_command(made)
         return made
@@ -85,6 +89,7 @@ def run_file(function: Callable[..., Any]) -> Callable[..., Any]:
         "overrides",
         multiple=True,
         metavar="KEY=VALUE",
+        shell_complete=_keys,
         help="Change a key, like privacy.epsilon=4 or sites.NAME.declared_units=500; may be repeated.",
     )
     return click.argument("path", metavar="RUN.toml", type=click.Path())(add_set(function))
@@ -100,6 +105,28 @@ def with_baselines(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def is_quiet() -> bool:
+    """Whether the command that runs was called with ``--quiet``."""
+    context = click.get_current_context(silent=True)
+    return context is not None and isinstance(context.obj, Switches) and context.obj.quiet
+
+
+def progress_console() -> Console:
+    """Standard error for people, which says nothing under ``--quiet``."""
+    from rich.console import Console
+
+    return Console(stderr=True, quiet=is_quiet())
+
+
+def _keys(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The keys that ``--set`` may change, for a shell that completes them."""
+    from click.shell_completion import CompletionItem
+
+    from fedpeft.config.schema import settable_keys
+
+    return [CompletionItem(f"{key}=") for key in settable_keys() if key.startswith(incomplete)]
+
+
 def _print(answer: Answer, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(answer.data, indent=2, ensure_ascii=False, allow_nan=False))
@@ -111,13 +138,18 @@ def _print(answer: Answer, as_json: bool) -> None:
         Console().print(answer.text)
 
 
-def _epilog(example: str) -> str:
-    return f"\b\nExample:\n  fedpeft {example}"
+def _epilog(example: str | tuple[str, ...]) -> str:
+    examples = (example,) if isinstance(example, str) else example
+    head = "Example:" if len(examples) == 1 else "Examples:"
+    return "\n".join(["\b", head, *(f"  fedpeft {one}" for one in examples)])
 
 
-def _note_traceback(context: click.Context, _: click.Parameter, is_set: bool) -> None:
-    if is_set:
-        context.ensure_object(Switches).traceback = True
+def _note(name: str) -> Callable[[click.Context, click.Parameter, bool], None]:
+    def note(context: click.Context, _: click.Parameter, is_set: bool) -> None:
+        if is_set:
+            setattr(context.ensure_object(Switches), name, True)
+
+    return note
 
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
@@ -126,6 +158,15 @@ _traceback = click.option(
     is_flag=True,
     is_eager=True,
     expose_value=False,
-    callback=_note_traceback,
+    callback=_note("traceback"),
     help="Show where an error came from.",
+)
+_quiet = click.option(
+    "--quiet",
+    "-q",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_note("quiet"),
+    help="No progress and no text: warnings, errors and the exit code alone.",
 )

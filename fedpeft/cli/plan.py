@@ -25,7 +25,14 @@ _NEEDS_MINUTES = {
 }
 
 
-@frame.command("plan", example="plan simulations/quickstart.toml --set privacy.epsilon=4")
+@frame.command(
+    "plan",
+    example=(
+        "plan run.toml --set privacy.epsilon=4",
+        "plan run.toml --minutes 20",
+        "plan run.toml --forecast --data public.jsonl",
+    ),
+)
 @frame.run_file
 @click.option(
     "--minutes",
@@ -112,8 +119,6 @@ def _propose(
     mean_response: int | None,
     min_steps: int | None,
 ) -> Proposal:
-    from rich.console import Console
-
     from fedpeft.backbone.loading import load_backbone
     from fedpeft.cost import Lengths
     from fedpeft.proposal import propose
@@ -124,7 +129,7 @@ def _propose(
     lengths = Lengths(length, length // 2 if mean_response is None else mean_response)
     steps = FEWEST_STEPS if min_steps is None else min_steps
     budget = Budget(minutes, 1.0, lengths, fewest_steps=steps)
-    with Console(stderr=True).status("load the backbone") as status:
+    with frame.progress_console().status("load the backbone") as status:
         backbone = load_backbone(config.model)
         status.update("time a micro-batch on this machine")
         budget = budget.at(measured_speed(backbone, config, lengths))

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from fedpeft.cli.frame import Answer
+from fedpeft.cli.frame import Answer, progress_console
 from fedpeft.config import RunConfig
 from fedpeft.shared import Shared
 from fedpeft.training.local import StepProgress
@@ -87,7 +87,7 @@ def showing_progress() -> Iterator[TerminalProgress]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=progress_console(), transient=True) as progress:
         yield TerminalProgress(progress)
 
 

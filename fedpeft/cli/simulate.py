@@ -11,7 +11,14 @@ from fedpeft.cli import frame
 from fedpeft.cli.frame import Answer
 
 
-@frame.command("simulate", example="simulate simulations/quickstart.toml --out runs/first")
+@frame.command(
+    "simulate",
+    example=(
+        "simulate run.toml --out runs/first",
+        "simulate run.toml --set privacy.epsilon=4 --set federation.rounds=16 --out runs/strict",
+        "simulate run.toml --quiet --json > result.json",
+    ),
+)
 @frame.run_file
 @click.option(
     "--out",

@@ -45,6 +45,22 @@ def known_keys(path: Sequence[str | int]) -> tuple[str, ...]:
     return tuple(_table(_schema(), path))
 
 
+def settable_keys() -> tuple[str, ...]:
+    """Every key that ``--set`` may change, dotted; those of single sites have ``NAME`` for its name."""
+    return tuple(key for key, _ in leaves())
+
+
+def leaves(path: tuple[str | int, ...] = (), prefix: str = "") -> Iterator[tuple[str, JsonDict]]:
+    """Every key that holds a value under the table at ``path``, dotted, with its schema."""
+    for name, node in _table(_schema(), path).items():
+        if name == "sites":
+            yield from leaves(("sites", 0), "sites.NAME.")
+        elif known_keys((*path, name)):
+            yield from leaves((*path, name), f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", node
+
+
 def sections_with(key: str) -> tuple[str, ...]:
     """The sections that have a key of this name."""
     return tuple(
