@@ -102,7 +102,15 @@ class Duel:
             self._commit()
         for _ in range(num_moves):
             kind = self.draw.choices(
-                (self._commit, self._train, self._vote, self._evaluate, self._restart, self._restore, self._wait),
+                (
+                    self._commit,
+                    self._train,
+                    self._vote,
+                    self._evaluate,
+                    self._restart,
+                    self._restore,
+                    self._wait,
+                ),
                 (3, 9, 3, 3, 1, 1, 1),
             )[0]
             kind()

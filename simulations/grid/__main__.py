@@ -3,7 +3,7 @@
 
 ::
 
-python -m simulations.grid run NAME [--only CELL ...] [--minutes M]
+python -m simulations.grid run NAME [NAME ...] [--only CELL ...] [--minutes M]
 python -m simulations.grid table NAME
 """
 
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from fedpeft.cli.progress import showing_progress
 from fedpeft.errors import FedpeftError, UserError
+from fedpeft.shared import Shared
 from simulations.grid.cells import run_experiment
 from simulations.grid.experiment import load_experiment
 from simulations.grid.figures import draw
@@ -66,7 +67,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m simulations.grid", description=__doc__)
     actions = parser.add_subparsers(dest="action", required=True)
     run = actions.add_parser("run", help="run the cells that have no result yet")
-    run.add_argument("name")
+    run.add_argument(
+        "names",
+        nargs="+",
+        metavar="NAME",
+        help="experiments; those on the same data and blocks share kept states",
+    )
     run.add_argument("--only", nargs="+", default=(), metavar="CELL", help="names or patterns of cells")
     run.add_argument("--minutes", type=float, metavar="M", help="begin no cell that would end later")
     actions.add_parser("table", help="make table and figure of what is there").add_argument("name")
@@ -74,17 +80,20 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run(asked: argparse.Namespace, places: Places) -> int:
-    experiment = load_experiment(asked.name, places.experiments)
-    with showing_progress() as progress:
-        done = run_experiment(
-            experiment,
-            places.lines(asked.name),
-            places.work,
-            only=asked.only,
-            minutes=asked.minutes,
-            observer=progress,
-        )
-    print(f"{asked.name}: {done.done} of {done.total} cells are done")
+    experiments = [load_experiment(name, places.experiments) for name in asked.names]
+    shared = Shared()
+    for experiment in experiments:
+        with showing_progress() as progress:
+            done = run_experiment(
+                experiment,
+                places.lines(experiment.name),
+                places.work,
+                only=asked.only,
+                minutes=asked.minutes,
+                observer=progress,
+                shared=shared,
+            )
+        print(f"{experiment.name}: {done.done} of {done.total} cells are done")
     return 0
 
 

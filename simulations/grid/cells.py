@@ -66,6 +66,7 @@ def run_experiment(
     only: Sequence[str] = (),
     minutes: float | None = None,
     observer: Observer | None = None,
+    shared: Shared | None = None,
 ) -> Progress:
     """Run the cells that have no line in ``path``, and append a line as each ends.
 
@@ -79,6 +80,7 @@ def run_experiment(
         only: patterns of cells' names; default: all.
         minutes: begin no cell that would probably end later than this.
         observer: hears of the progress of runs.
+        shared: what cells have in common; default: nothing with earlier experiments.
 
     Raises:
         ConfigError: a pattern of ``only`` that fits no cell.
@@ -86,7 +88,7 @@ def run_experiment(
         KeyboardInterrupt: stopped; the cells that were done are kept.
     """
     cells = _chosen(experiment, only)
-    shared, started, longest = Shared(), monotonic(), 0.0
+    shared, started, longest = shared or Shared(), monotonic(), 0.0
     with opened(path) as results:
         for cell in cells:
             if _has(results, cell):
