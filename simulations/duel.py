@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A coordinator that tries everything, against two sites whose data differ in one unit.
 
-A sequence is drawn at random: schedules that fit and that do not, requests inside and outside runs with any
-noise, rate, scales, bins or adapter - rounds, votes and private evaluations -, ids used again with the same and with other content, echoed heads that are
-new, old or invented; between them crashes, restarts, restored backups, and days that pass. Both sites get
-the same sequence under the same clock. After every move no budget may be exceeded, a refusal must have
-changed nothing, a release must come again as it was, and whatever leaves - codes, events, heads, facts,
-lengths, the ledger's own rows - must be the same at both sites, the noised numbers alone excepted.
+A sequence is drawn at random: schedules that fit and that do not; rounds, votes and private evaluations
+inside and outside runs, with any noise, rate, scales, bins or adapter, ids used again with the same and
+with other content, echoed heads that are new, old or invented; between them crashes, restarts, restored
+backups, and days that pass. Both sites get the same sequence under the same clock. After every move no
+budget may be exceeded, a refusal must have changed nothing, a release must come again as it was, and
+whatever leaves - codes, events, heads, facts, lengths, the ledger's own rows - must be the same at both
+sites, the noised numbers alone excepted.
 """
 
 from __future__ import annotations

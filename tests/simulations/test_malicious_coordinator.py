@@ -79,7 +79,7 @@ class TestWhatItWouldSee:
             Promise, "covers", lambda self, events: sum(e.steps for e in events) <= self.steps
         )
         with pytest.raises(AssertionError, match="overdrawn"):
-            some(duel, bench, 60, moves=30)
+            some(duel, bench, 20, moves=90)
 
     def test_a_count_beside_the_release(self, duel, bench, monkeypatch):
         honest = site_module.Site.facts
