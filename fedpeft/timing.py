@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -18,8 +17,9 @@ from fedpeft.cost import Lengths, shapes_of
 from fedpeft.data.prompts import Example
 from fedpeft.shared import Shared
 from fedpeft.speed import make_execution
-from fedpeft.training.batches import Chunk, UnitBatch
+from fedpeft.training.batches import Chunk, UnitBatch, token_budget
 from fedpeft.training.gradients import unit_gradients
+from fedpeft.training.threads import use_threads
 
 _TOKENS: Final = 512  # in a timed micro-batch: enough to fill two cores, a second or two on them
 _REPEATS: Final = 2
@@ -35,14 +35,14 @@ def measured_speed(backbone: Backbone, config: RunConfig, lengths: Lengths) -> f
     Raises:
         BackboneError: the modules to train are not there.
     """
-    torch.set_num_threads(config.run.threads or os.cpu_count() or 1)
+    use_threads(config.run.threads)
     shapes = shapes_of(backbone.model)
     num_blocks = len(shapes.blocks)
     trained = max(1, num_blocks // 4)
     settings = config.adapter.model_copy(update={"layers": tuple(range(-trained, 0))})
     training = config.training.model_copy(update={"prefix_cache": "off"})  # a first visit is what is timed
     uncached = config.model_copy(update={"training": training})
-    count = max(1, min(_TOKENS, config.training.max_tokens) // lengths.record)
+    count = max(1, min(_TOKENS, token_budget(config.training.max_tokens, backbone.device)) // lengths.record)
     batch = _dummy_batch(backbone, count, lengths)
     adapter = Adapter(backbone.model, settings)
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import datetime
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +12,6 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-
-import torch
 
 from fedpeft.adapters.adapter import Adapter
 from fedpeft.backbone.loading import load_backbone
@@ -38,9 +35,11 @@ from fedpeft.site.evaluation import HeldOut
 from fedpeft.site.inbox import Inbox
 from fedpeft.site.site import Site
 from fedpeft.speed import make_execution
+from fedpeft.training.batches import token_budget
 from fedpeft.training.execution import PLAIN
 from fedpeft.training.local import StepProgress
 from fedpeft.training.probe import probe
+from fedpeft.training.threads import use_threads
 from fedpeft.votes import stages_of
 
 _log = logging.getLogger(__name__)
@@ -91,7 +90,7 @@ class Workspace:
         Raises:
             UserError: data or backbone cannot be used.
         """
-        torch.set_num_threads(config.run.threads or os.cpu_count() or 1)
+        use_threads(config.run.threads)
         self.config = config
         self.out = out
         self.shared = shared or Shared()
@@ -218,7 +217,7 @@ class Workspace:
             policy,
             ledger,
             self,
-            max_tokens=self.config.training.max_tokens,
+            max_tokens=token_budget(self.config.training.max_tokens, self.backbone.device),
             new_randomness=self._randomness(name),
             arithmetic=self.config.privacy.arithmetic,
             weights=self.weights[name],

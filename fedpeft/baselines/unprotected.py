@@ -19,7 +19,7 @@ from fedpeft.aggregation.server_optimizer import OptimizerState, check_step, mak
 from fedpeft.aggregation.smoothing import Smoother
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.privacy.sampling import poisson_sample
-from fedpeft.training.batches import plan_batches
+from fedpeft.training.batches import plan_batches, token_budget
 from fedpeft.training.gradients import unit_gradients
 from fedpeft.training.local import Units
 from fedpeft.types import FloatVector
@@ -90,7 +90,7 @@ def exact_update(
         adapter.load(state.astype(np.float32))
         chosen = [units[name] for name in poisson_sample(units, training.sampling_rate, randomness, step)]
         total = np.zeros(state.size)
-        for batch in plan_batches(chosen, training.max_tokens):
+        for batch in plan_batches(chosen, token_budget(training.max_tokens, workspace.backbone.device)):
             gradients = unit_gradients(workspace.model, adapter, batch, workspace.execution)
             for segment, gradient in zip(adapter.layout.segments, gradients, strict=True):
                 total[segment.slice] += gradient.double().sum(0).flatten().cpu().numpy()

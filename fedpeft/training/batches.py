@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from torch import Tensor
 from fedpeft.data.prompts import Example
 
 _COST_OF_A_BATCH: Final = 24.0  # tokens that a micro-batch costs whatever is in it, roughly, on a CPU
+_AUTO_ON_CPU: Final = 512
+_AUTO_ELSEWHERE: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,16 @@ class Tensors:
     rows: Tensor
     targets: Tensor
     weights: Tensor
+
+
+def token_budget(max_tokens: int | Literal["auto"], device: torch.device) -> int:
+    """Padded tokens of a micro-batch: as configured, or what suits the device.
+
+    On a CPU a step of 8 x 128 tokens takes as long in two micro-batches as in one, and a third less memory.
+    """
+    if max_tokens == "auto":
+        return _AUTO_ON_CPU if device.type == "cpu" else _AUTO_ELSEWHERE
+    return max_tokens
 
 
 def plan_batches(units: Sequence[tuple[Example, ...]], max_tokens: int) -> Iterator[UnitBatch]:

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from fedpeft.data.prompts import Example
-from fedpeft.settings import TrainingSettings
-from fedpeft.training.batches import plan_batches
+from fedpeft.training.batches import plan_batches, token_budget
 from simulations.benchmarks.shared.lengths import draw, examples_of
 from simulations.benchmarks.shared.rows import Row
 
@@ -38,7 +38,7 @@ def run(quick: bool = False) -> dict[str, object]:
                 "ours_worst": max(ours),
                 "unsorted": float(np.median([_unsorted(examples) for examples in draws])),
             }
-    return {"max_tokens": TrainingSettings().max_tokens, "share": shares}
+    return {"max_tokens": token_budget("auto", torch.device("cpu")), "share": shares}
 
 
 def rows(result: Mapping[str, Any]) -> list[Row]:
@@ -60,12 +60,12 @@ def rows(result: Mapping[str, Any]) -> list[Row]:
 
 
 def _ours(examples: Sequence[Example]) -> float:
-    batches = plan_batches([(e,) for e in examples], TrainingSettings().max_tokens)
+    batches = plan_batches([(e,) for e in examples], token_budget("auto", torch.device("cpu")))
     return _share([chunk.examples for batch in batches for chunk in batch.chunks])
 
 
 def _unsorted(examples: Sequence[Example]) -> float:
-    size = TrainingSettings().max_tokens // max(e.ids.size for e in examples)
+    size = token_budget("auto", torch.device("cpu")) // max(e.ids.size for e in examples)
     return _share([examples[i : i + size] for i in range(0, len(examples), size)])
 
 

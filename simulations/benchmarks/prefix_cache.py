@@ -15,11 +15,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
 from fedpeft.adapters.adapter import Adapter
 from fedpeft.adapters.targets import find_blocks
 from fedpeft.data.prompts import Example
-from fedpeft.settings import AdapterSettings, TrainingSettings
-from fedpeft.training.batches import plan_batches
+from fedpeft.settings import AdapterSettings
+from fedpeft.training.batches import plan_batches, token_budget
 from fedpeft.training.execution import PLAIN, Execution
 from fedpeft.training.gradients import unit_gradients
 from fedpeft.training.prefix import PrefixCache
@@ -107,7 +109,7 @@ def _case(task: Task, top: int, source: str, count: int, tokens: int, quick: boo
 def _pass(adapter: Adapter, records: Sequence[Example], how: Execution) -> Step:
     def step() -> None:
         adapter.load(adapter.zeros())
-        for batch in plan_batches([(e,) for e in records], TrainingSettings().max_tokens):
+        for batch in plan_batches([(e,) for e in records], token_budget("auto", torch.device("cpu"))):
             unit_gradients(adapter.model, adapter, batch, how)
 
     return step

@@ -14,11 +14,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from fedpeft.adapters.adapter import Adapter
 from fedpeft.data.prompts import Example
 from fedpeft.privacy.randomness import Randomness
-from fedpeft.settings import AdapterSettings, TrainingSettings
+from fedpeft.settings import AdapterSettings
+from fedpeft.training.batches import token_budget
 from fedpeft.training.local import LocalPlan, local_update
 from simulations.benchmarks.shared.arithmetic import best_rate, needed_operations
 from simulations.benchmarks.shared.lengths import draw, examples_of
@@ -94,6 +96,6 @@ def _local_round(task: Task, records: Sequence[Example]) -> Step:
         clipping="automatic",
         expected_batch=float(len(records)),
         unit="record",
-        max_tokens=TrainingSettings().max_tokens,
+        max_tokens=token_budget("auto", torch.device("cpu")),
     )
     return lambda: local_update(model, adapter, units, adapter.zeros(), plan, Randomness.fresh())

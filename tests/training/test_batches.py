@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import torch
 
 from fedpeft.data.prompts import Example
 from fedpeft.testing import dummy_examples
 from fedpeft.training import batches
-from fedpeft.training.batches import UnitBatch, plan_batches
+from fedpeft.training.batches import UnitBatch, plan_batches, token_budget
 
 Unit = tuple[Example, ...]
 
@@ -81,3 +82,9 @@ def _cost(lengths: np.ndarray, distinct: np.ndarray, cuts: Sequence[int], budget
         total += tokens + batches._COST_OF_A_BATCH * np.ceil(tokens / budget)
         low = high
     return total
+
+
+def test_the_budget_of_a_micro_batch_follows_the_device_unless_it_is_set():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda:0")
+    assert token_budget(100, cpu) == token_budget(100, gpu) == 100
+    assert token_budget("auto", cpu) < token_budget("auto", gpu)
