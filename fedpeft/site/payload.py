@@ -59,7 +59,8 @@ def metric_from_bytes(payload: bytes) -> PrivateMetric:
     """
 
     def read(header: _Header, rest: bytes) -> PrivateMetric:
-        return PrivateMetric(header.request_id, *_COUNT.unpack(rest), header.event, header.ledger_head)
+        correct, declared = _COUNT.unpack(rest)
+        return PrivateMetric(header.request_id, correct, declared, header.event, header.ledger_head)
 
     return _parsed(payload, PrivateMetric, read)
 
