@@ -3,11 +3,12 @@
 
     python -m simulations.crash_matrix [--kills 300] [--out simulations/results/crash_matrix.json]
 
-One ledger lives through all kills. A process serves requests on it and is killed (SIGKILL): before each
-statement that SQLite executes for a request in turn, and at random instants, which also fall inside SQLite's
-own writes. Whoever comes next goes on with the same request, as a resumed coordinator would. Besides, fresh
-ledgers are killed while they begin and while a run is committed. After every kill the ledger must verify,
-hold every release that left, byte for byte, and exceed the releases by at most one charge a kill.
+One ledger lives through all kills. A process serves requests on it - rounds, and between them votes and
+private evaluations - and is killed (SIGKILL): before each statement that SQLite executes for a request in
+turn, and at random instants, which also fall inside SQLite's own writes. Whoever comes next goes on with
+the same request, as a resumed coordinator would. Besides, fresh ledgers are killed while they begin and
+while a run is committed. After every kill the ledger must verify, hold every release that left, byte for
+byte, and exceed the releases by at most one charge a kill.
 """
 
 from __future__ import annotations
@@ -31,16 +32,20 @@ from typing import Any
 
 import numpy as np
 
+from fedpeft.privacy.histogram import VoteRequest
 from fedpeft.privacy.ledger import Ledger, verify
+from fedpeft.privacy.metric import EvaluateRequest, Payable
 from fedpeft.privacy.policy import Policy
 from fedpeft.types import Schedule, TrainRequest
 
 _MULTIPLIER, _RATE = 60.0, 0.05
+_MULTIPLIER_OF_ALL = 2000.0  # of a vote or a count, which takes in every unit
 _SIZES = (100, 3_000_000)  # of a release: one that fits in SQLite's cache, one that spills into the file
 _LONGEST_S = 0.2  # of the random instants: several requests
 _POLICY = Policy(
-    identity="crash", unit="record", declared_units=1000, epsilon=8.0, delta=1e-5, expires=date.max
-)
+    identity="crash", unit="record", declared_units=1000, epsilon=8.0, delta=1e-5, expires=date.max,
+    stages=("synthesis", "training", "evaluation"),
+)  # fmt: skip
 
 
 @dataclass
@@ -129,24 +134,20 @@ def run(folder: Path, kills: int, seed: int = 0) -> Matrix:
 
 
 def _schedule(kills: int) -> Schedule:
-    return Schedule.constant("run", _MULTIPLIER, _RATE, 50 * kills, "record")
+    votes = tuple((stage, _MULTIPLIER_OF_ALL, 10 * kills) for stage in ("synthesis", "evaluation"))
+    return Schedule("run", ((_MULTIPLIER, 50 * kills),), _RATE, "record", votes=votes)
 
 
-def _request(number: int) -> TrainRequest:
+def _request(number: int) -> Payable:
+    """The next that is asked: every fifth is a vote, and the one after it a private evaluation."""
+    name, zeros = f"r{number}", np.zeros(3, np.float32)
+    if number % 5 == 3:
+        return VoteRequest("run", name, _MULTIPLIER_OF_ALL, "any", 1, zeros[None], "")
+    if number % 5 == 4:
+        return EvaluateRequest("run", name, _MULTIPLIER_OF_ALL, "abc", zeros, "")
     return TrainRequest(
-        "run",
-        f"r{number}",
-        1,
-        1,
-        1.0,
-        _MULTIPLIER,
-        _RATE,
-        (1.0,),
-        "automatic",
-        "abc",
-        np.zeros(3, np.float32),
-        "",
-    )
+        "run", name, 1, 1, 1.0, _MULTIPLIER, _RATE, (1.0,), "automatic", "abc", zeros, ""
+    )  # fmt: skip
 
 
 def _serve(path: Path, ready: int, kill_before: int, whole: int) -> None:

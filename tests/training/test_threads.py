@@ -18,8 +18,8 @@ def threads_as_before():
 
 @pytest.mark.parametrize(
     ("asked", "said", "expected"),
-    [(3, "2", 3), (None, "2", 2), (None, "", os.cpu_count()), (None, "many", os.cpu_count()), (None, "0", os.cpu_count())],
-)  # fmt: skip
+    [(3, "2", 3), (None, "2", 2), *((None, said, os.cpu_count()) for said in ("", "many", "0"))],
+)
 def test_the_configuration_then_the_environment_then_all(monkeypatch, asked, said, expected):
     monkeypatch.setenv("OMP_NUM_THREADS", said)
     use_threads(asked)
