@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test check mutants clean
+.PHONY: help install demo test check docs reference mutants clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -24,10 +24,18 @@ demo: $(STAMP)  ## train privately over three organizations, on this machine, in
 test: $(STAMP)  ## the whole test suite
 	$(BIN)/python -m pytest
 
-check: $(STAMP)  ## style and types
+check: $(STAMP)  ## style, types and documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(MAKE) docs
+
+docs: $(STAMP)  ## the documentation site, in build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build --strict
+
+reference: $(STAMP)  ## write the pages of all keys and all commands anew
+	$(BIN)/fedpeft config schema --markdown > docs/reference/configuration.md
+	$(BIN)/python docs/commands.py > docs/reference/commands.md
 
 mutants: $(STAMP)  ## break the privacy engine in every known way; each must turn a named test red
 	$(BIN)/python -m simulations.mutants
