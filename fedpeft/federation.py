@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from fedpeft.aggregation.asking import Patience, ask_sites, ask_to_commit
 from fedpeft.aggregation.averaging import include
 from fedpeft.aggregation.base import Aggregator
 from fedpeft.aggregation.server_optimizer import ServerOptimizer, check_step
@@ -52,6 +53,8 @@ class RoundPlan:
         num_sites: how many sites to wait for before the run begins, at most ``deadline_s``.
         min_sites: fewer sites, at the start or in a round, end the run with the model as it is.
         deadline_s: of a round, and of each exchange before the first.
+        ask_again_s: between two askings of those that were not reached, while sites are too few and the
+            deadline has not passed; 0: they are asked once, where nobody can come back.
         task_weights: of units of different tasks, if they are clipped to different norms.
     """
 
@@ -64,6 +67,7 @@ class RoundPlan:
     num_sites: int
     min_sites: int
     deadline_s: float
+    ask_again_s: float = 0.0
     task_weights: TaskWeights = ()
 
     @property
@@ -102,6 +106,7 @@ def run_rounds(
     folder: Path,
     on_round: Callable[[Checkpoint], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Outcome:
     """Run what is left of a run, from its beginning or from a checkpoint.
 
@@ -119,12 +124,13 @@ def run_rounds(
         folder: the run directory; gets ``checkpoint/`` and ``rounds.jsonl``.
         on_round: called after every round that is complete and durable.
         clock: seconds.
+        sleep: waits.
 
     Raises:
         FedpeftError: the first round moved no weight, or a round made one that is not finite.
         RunDirectoryError: the folder cannot be written.
     """
-    run = _Run(transport, plan, start, schedule, new_aggregator, optimizer, folder, on_round, clock)
+    run = _Run(transport, plan, start, schedule, new_aggregator, optimizer, folder, on_round, clock, sleep)
     try:
         because = run.gather() or run.commit() or run.rounds()
     except KeyboardInterrupt:
@@ -146,6 +152,7 @@ class _Run:
     folder: Path
     on_round: Callable[[Checkpoint], None] | None
     clock: Callable[[], float]
+    sleep: Callable[[float], None]
     facts: Mapping[str, SiteFacts] = field(default_factory=dict)
     members: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -169,7 +176,7 @@ class _Run:
         self._write_records("w", self.state.records)
         schedules = self.state.schedules
         asked = {site: schedules[site] for site in sorted(schedules) if site in self.facts}
-        replies = self.transport.commit(asked, self.plan.deadline_s)
+        replies = ask_to_commit(self.transport, asked, self._patience(self.clock()))
         self.members = [site for site in asked if site in replies and replies[site] is None]
         refused = {site: code.value for site, code in replies.items() if code is not None}
         self.left_out = {
@@ -200,9 +207,7 @@ class _Run:
         tally = Tally(asks, self.new_aggregator(self.state.adapter.size))
         self.unfinished = tally.events
         times = [self.clock()]
-        requests = {site: ask.request for site, ask in asks.items()}
-        for site, answer in self.transport.train(requests, self.plan.deadline_s):
-            tally.take(site, answer)
+        ask_sites(self.transport, tally, self._patience(times[0]))
         times.append(self.clock())
         if len(tally.answered) < self.plan.min_sites:
             return self._stop(f"answered round {number}", len(tally.answered), tally.problems)
@@ -234,6 +239,10 @@ class _Run:
             )
         )
         return None
+
+    def _patience(self, since: float) -> Patience:
+        plan = self.plan
+        return Patience(plan.min_sites, plan.deadline_s, plan.ask_again_s, since, self.clock, self.sleep)
 
     def _ask(self, site: str, number: int) -> Ask:
         schedule, facts = self.state.schedules[site], self.facts[site]

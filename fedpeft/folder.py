@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -105,6 +109,28 @@ def open_unfinished(folder: Path) -> tuple[RunConfig, Checkpoint | None]:
     if checkpoint and checkpoint.rounds_completed >= rounds and (folder / RESULT_FILE).is_file():
         raise RunDirectoryError(f"{folder}: all {rounds} rounds are complete; its result is in {RESULT_FILE}")
     return config, checkpoint
+
+
+@contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """Hold the only right to conduct the run in ``out``; the operating system drops it with the process.
+
+    A coordinator that was thought dead may still be at work; two of them would write one checkpoint.
+
+    Raises:
+        RunDirectoryError: another process has it.
+    """
+    descriptor = os.open(out, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunDirectoryError(
+                f"{out}: another process conducts this run; wait for it, or end it and resume"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def new_run_id(config: RunConfig) -> str:

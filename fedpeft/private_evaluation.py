@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
 from fedpeft.federation import Outcome
-from fedpeft.privacy.metric import EvaluateRequest, EvaluatingTransport, PrivateMetric
+from fedpeft.privacy.metric import EvaluateRequest, EvaluatingTransport, MetricAnswer, PrivateMetric
 from fedpeft.types import FloatVector, JsonDict, PrivacyEvent, RefusalCode, Schedule
 
 _log = logging.getLogger(__name__)
 
+_TRIES: Final = 6
 _NORMAL_95: Final = 1.959964
 STAGE: Final = EvaluateRequest.stage
 
@@ -56,6 +58,8 @@ def evaluate_privately(
     states: Mapping[str, FloatVector],
     layout_digest: str,
     deadline_s: float,
+    ask_again_s: float = 0.0,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[JsonDict, Outcome]:
     """Ask about each state; what it cost joins the events of the outcome.
 
@@ -65,6 +69,8 @@ def evaluate_privately(
         states: ``(d,)`` adapters by name (``"before"``, ``"after"``).
         layout_digest: of the adapter.
         deadline_s: of an exchange.
+        ask_again_s: sites that are not reached are asked the same a few times more, so long apart; 0: never.
+        sleep: waits.
 
     Returns:
         For ``result.json``, by the names of the states; and the outcome.
@@ -75,7 +81,8 @@ def evaluate_privately(
         requests = _requests(outcome, name, state, layout_digest)
         metrics: dict[str, PrivateMetric] = {}
         refused: dict[str, str] = {}
-        for site, answer in transport.evaluate(requests, deadline_s):
+        asked = _asked(transport, requests, deadline_s, ask_again_s, sleep)
+        for site, answer in asked.items():
             if isinstance(answer, RefusalCode):
                 refused[site] = answer.value
             elif (problem := _problem(requests[site], answer, units[site])) is not None:
@@ -86,6 +93,27 @@ def evaluate_privately(
         found[name] = summarize(metrics) | {"without": refused | missing}
         outcome = _with_costs(outcome, metrics)
     return found, outcome
+
+
+def _asked(
+    transport: EvaluatingTransport,
+    requests: Mapping[str, EvaluateRequest],
+    deadline_s: float,
+    ask_again_s: float,
+    sleep: Callable[[float], None],
+) -> dict[str, MetricAnswer]:
+    """The last answer of each site that gave one; all have paid already, so short absences are waited for."""
+    answers: dict[str, MetricAnswer] = {}
+    wanted, since = dict(requests), time.monotonic()
+    for tries_left in reversed(range(_TRIES if ask_again_s else 1)):
+        left_s = deadline_s - (time.monotonic() - since)
+        answers |= dict(transport.evaluate(wanted, left_s))
+        absent = (None, RefusalCode.UNAVAILABLE)
+        wanted = {site: request for site, request in requests.items() if answers.get(site) in absent}
+        if not wanted or not tries_left or time.monotonic() - since + ask_again_s >= deadline_s:
+            break
+        sleep(ask_again_s)
+    return answers
 
 
 def summarize(metrics: Mapping[str, PrivateMetric]) -> JsonDict:

@@ -9,7 +9,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -49,6 +49,8 @@ from fedpeft.workspace import Workspace
 ADAPTER_FOLDER = "adapter"
 UNTOUCHED = "scores of the untouched backbone"
 """The kind under which runs share the scores before the first round."""
+
+_ASK_AGAIN_S: Final = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -173,10 +175,11 @@ def _rounds(
             num_sites=len(plan.sites),
             min_sites=config.federation.min_sites or len(plan.sites),
             deadline_s=config.federation.deadline_s,
+            ask_again_s=_ask_again_s(config),
             task_weights=config.task_weights,
         ),
         checkpoint,
-        schedule=scheduler(plan, checkpoint.run_id),
+        schedule=scheduler(config, plan, checkpoint.run_id),
         new_aggregator=find_aggregator(config.federation.aggregation),
         optimizer=make_server_optimizer(config.federation),
         folder=workspace.out,
@@ -193,7 +196,13 @@ def _evaluate_privately(
         return None, outcome
     before = {"before": workspace.adapter.zeros()} if config.evaluation.private_before else {}
     digest, deadline_s = workspace.adapter.digest, config.federation.deadline_s
-    return evaluate_privately(transport, outcome, before | {"after": state}, digest, deadline_s)
+    states = before | {"after": state}
+    return evaluate_privately(transport, outcome, states, digest, deadline_s, _ask_again_s(config))
+
+
+def _ask_again_s(config: RunConfig) -> float:
+    """In a deployment, whose processes are started again when they die; in a simulation nobody comes back."""
+    return _ASK_AGAIN_S if config.data.source == "sites" else 0.0
 
 
 def released_adapter(federation: FederationSettings, state: Checkpoint) -> FloatVector:

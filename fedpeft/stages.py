@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from fedpeft.config import RunConfig
 from fedpeft.federation import Scheduler
 from fedpeft.folder import new_run_id
+from fedpeft.guarantee import site_epsilons
 from fedpeft.plan import Plan
 from fedpeft.privacy.fitting import fitted
 from fedpeft.privacy.histogram import VotingTransport
@@ -43,7 +42,7 @@ def stage_plan(config: RunConfig, plan: Plan, run_id: str) -> StagePlan:
     return StagePlan(
         generator=find(name)(config.synthesis, config.data),
         name=name,
-        schedule=scheduler(plan, run_id),
+        schedule=scheduler(config, plan, run_id),
         unit=plan.unit,
         delta=plan.delta,
         num_sites=len(plan.sites),
@@ -51,13 +50,22 @@ def stage_plan(config: RunConfig, plan: Plan, run_id: str) -> StagePlan:
     )
 
 
-def scheduler(plan: Plan, run_id: str) -> Scheduler:
-    """What each site that is there shall commit: its plan, made to fit what it has left."""
+def scheduler(config: RunConfig, plan: Plan, run_id: str) -> Scheduler:
+    """What each site that is there shall commit: its plan, made to fit what it has left.
+
+    A site that keeps more rounds for crashes than the run plans for gets as many more steps, or it would have
+    to refuse the run's last rounds.
+    """
     by_name = {site.name: site for site in plan.sites}
+    caps, privacy = site_epsilons(config), config.privacy
 
-    def schedule(facts: Mapping[str, SiteFacts]) -> dict[str, Schedule]:
-        known = {name: by_name[name] for name in facts if name in by_name}
-        planned = {name: plan.schedule(site, run_id) for name, site in known.items()}
-        return {name: fitted(s, facts[name].epsilon, facts[name].delta) for name, s in planned.items()}
+    def of_site(name: str, facts: SiteFacts) -> Schedule:
+        planned = plan.schedule(by_name[name], run_id)
+        missing = max(0, facts.crash_reserve - privacy.crash_reserve) * config.training.local_steps
+        if not missing or config.task_weights:  # other steps would cost the units of each task otherwise
+            return fitted(planned, facts.epsilon, facts.delta)
+        # What the run says that it takes of a site stays true: the same budget, over more steps.
+        epsilon, delta = min(facts.epsilon, caps[name]), min(facts.delta, plan.delta)
+        return fitted(planned.with_reserve(missing), epsilon, delta)
 
-    return schedule
+    return lambda facts: {name: of_site(name, facts[name]) for name in facts if name in by_name}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -20,6 +20,9 @@ PROTOCOL_VERSION = 1
 
 SEEDED_PREFIX = "seeded-"
 """Of the id of a run whose noise comes from a seed and guarantees nothing."""
+
+MAX_CRASH_RESERVE = 1000
+"""Rounds that a site may keep for crashes."""
 
 FILTER_RUN = "filter"
 """The ``run_id`` of requests that belong to no run: a site's Renyi filter pays for them, if it has one."""
@@ -110,6 +113,8 @@ class SiteFacts:
         epsilon: the most that the next run may take; zero when nothing is left.
         delta: likewise.
         ledger_head: hash of the newest ledger row, which the coordinator echoes.
+        crash_reserve: rounds of a run that the site keeps for charges which a crash makes uncertain; a run
+            that plans fewer would end so many rounds early.
     """
 
     name: str
@@ -119,6 +124,7 @@ class SiteFacts:
     delta: float
     ledger_head: str
     protocol: int = PROTOCOL_VERSION
+    crash_reserve: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +162,14 @@ class Schedule:
     def steps(self) -> int:
         """Private steps over all rounds, a reserve for crashes included; votes are none."""
         return sum(steps for _, steps in self.parts)
+
+    def with_reserve(self, steps: int) -> Schedule:
+        """With so many more steps that the plan does not need, at the smallest multiplier."""
+        smallest = min(multiplier for multiplier, _ in self.parts)
+        last, number = self.parts[-1]
+        if last == smallest:
+            return replace(self, parts=(*self.parts[:-1], (last, number + steps)))
+        return replace(self, parts=(*self.parts, (smallest, steps))) if steps else self
 
     def noise_multiplier_at(self, step: int) -> float:
         """The multiplier of a step.

@@ -358,13 +358,23 @@ class TestStops:
         with pytest.raises(FedpeftError, match="first round changed no weight"):
             _run(tmp_path, FakeTransport(misbehave=zero))
 
-    def test_weights_that_are_not_finite_fail_loudly(self, tmp_path):
+    def test_one_answer_cannot_outweigh_the_others(self, tmp_path):
         huge = lambda s, r: [replace(_release(r), values=np.full(SIZE, 3e38, np.float32))]  # noqa: E731
+        misbehave = lambda s, r: huge(s, r) if s == "west" else None  # noqa: E731
+        plan = replace(PLAN, min_sites=2)
+        outcome = _run(tmp_path, FakeTransport(misbehave=misbehave), plan)
+        assert outcome.stopped_because == "completed"
+        assert {line["round"]: line["dropped"] for line in _lines(tmp_path)} == {
+            number: {"west": "too large"} for number in (1, 2, 3)
+        }
+        assert len(outcome.events["west"]) == 3  # it has paid for them
+
+    def test_weights_that_are_not_finite_fail_loudly(self, tmp_path):
         with (
             np.errstate(over="ignore"),
             pytest.raises(FedpeftError, match="round 1 made weights that are not finite"),
         ):
-            _run(tmp_path, FakeTransport(misbehave=huge), optimizer=Sgd(100.0, 0.0))
+            _run(tmp_path, optimizer=Sgd(1e300, 0.0))
         assert load(tmp_path / "checkpoint").rounds_completed == 0
 
     def test_folder_that_cannot_be_written_stops_before_anything_is_committed(self, tmp_path):

@@ -165,3 +165,33 @@ class TestLenient:
         replies = Lenient(sites).commit({"b": replace(SCHEDULE, votes=votes)}, 1.0)
         assert replies == {"b": RefusalCode.POLICY}
         assert Lenient(Sites(forbids="b")).commit({"b": replace(SCHEDULE, votes=())}, 1.0) == {"b": None}
+
+
+class TestAskingAgain:
+    """A site that paid for a count and was away for a moment still gives it."""
+
+    def ask(self, comes_back_after: int, ask_again_s: float) -> tuple[dict, list[str], list[float]]:
+        sites, slept = Sites({"a": metric(60.0), "b": RefusalCode.UNAVAILABLE}), []
+
+        def sleep(seconds):
+            slept.append(seconds)
+            if len(slept) == comes_back_after:
+                sites.answers["b"] = metric(30.0, 50.0)
+
+        begun = outcome({"a": SCHEDULE, "b": SCHEDULE})
+        found, _ = evaluate_privately(sites, begun, {"after": STATE}, "digest", 600.0, ask_again_s, sleep)
+        return found["after"], [site for site, _ in sites.asked], slept
+
+    def test_it_is_asked_the_same_until_it_is_back(self):
+        found, asked, slept = self.ask(comes_back_after=2, ask_again_s=10.0)
+        assert found["without"] == {}
+        assert asked == ["a", "b", "b", "b"]
+        assert slept == [10.0, 10.0]
+
+    def test_one_that_stays_away_is_named_at_last(self):
+        found, asked, _ = self.ask(comes_back_after=99, ask_again_s=10.0)
+        assert found["without"] == {"b": "unavailable"}
+        assert 2 < asked.count("b") < 10
+
+    def test_in_a_simulation_nobody_comes_back(self):
+        assert self.ask(comes_back_after=1, ask_again_s=0.0)[1] == ["a", "b"]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import final
 
@@ -14,6 +14,8 @@ from fedpeft.aggregation.base import Aggregator, DoubleVector
 from fedpeft.privacy.allocation.history import Observation
 from fedpeft.privacy.clipping import FROZEN_SCALE, KEPT, released_size
 from fedpeft.types import Answer, JsonDict, Layout, PrivacyEvent, PrivateUpdate, RefusalCode, TrainRequest
+
+_UNAVAILABLE = RefusalCode.UNAVAILABLE.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,27 @@ def find_problem(ask: Ask, update: PrivateUpdate) -> str | None:
         return "another event than asked"
     if update.values.shape != (released_size(request.adapter.size, request.clipping),):
         return "another length"
+    values = update.values[: request.adapter.size].astype(np.float64)
     if not np.isfinite(update.values).all():
         return "not finite"
+    if math.sqrt(float(values @ values)) > largest_norm(ask):
+        return "too large"
     return None
+
+
+def largest_norm(ask: Ask) -> float:
+    """The L2 norm that an honest update stays below, but for a chance of less than 1e-13 a step.
+
+    A step adds up clipped units, each of norm at most 1 in scaled coordinates, and Gaussian noise: no more
+    units than four times those expected and ten standard deviations, for a site that has more than it
+    declared, and noise of norm at most multiplier * (sqrt(d) + 8) (Laurent and Massart 2000, Lemma 1). What
+    goes beyond was not made by the mechanism, and one such answer would outweigh everybody else's.
+    """
+    request = ask.request
+    scale = max((scale for scale in request.scales if scale < FROZEN_SCALE), default=0.0)
+    units = 4 * ask.weight + 10 * math.sqrt(ask.weight) + 10
+    noise = request.noise_multiplier * (math.sqrt(request.adapter.size) + 8)
+    return request.learning_rate * request.local_steps * scale * (units + noise) / (KEPT * ask.weight)
 
 
 @final
@@ -100,6 +120,16 @@ class Tally:
         """Sites without an answer so far."""
         seen = {*self.answered, *self.refused, *self.dropped}
         return [site for site in self.asks if site not in seen]
+
+    @property
+    def unreached(self) -> list[str]:
+        """Sites without an answer so far, and those that are there but could not serve."""
+        return [site for site in self.asks if site in self.missing or self.refused.get(site) == _UNAVAILABLE]
+
+    def welcome_back(self, sites: Iterable[str]) -> None:
+        """What comes of these now counts as their first answer."""
+        for site in sites:
+            self.refused.pop(site, None)
 
     @property
     def problems(self) -> dict[str, str]:

@@ -8,6 +8,7 @@ heavy is imported when a message arrives, so that loading an app is instant.
 from __future__ import annotations
 
 import functools
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from flwr.app import Context
 from flwr.common.constant import PARTITION_ID_KEY
 
 from fedpeft.delivery import DeliveringTransport
-from fedpeft.errors import ConfigError, Refusal
+from fedpeft.errors import ConfigError, FedpeftError, Refusal
 from fedpeft.flower.client import SitePort, build_client_app
 from fedpeft.flower.delivering import deliver_run
 from fedpeft.flower.grid import Config
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from fedpeft.config import RunConfig
     from fedpeft.workspace import Workspace
 
+_log = logging.getLogger(__name__)
 
 SOCKET_KEY = "site-socket"
 """Of a SuperNode's ``--node-config``: the absolute path of its organization's socket."""
@@ -66,9 +68,10 @@ def conduct_run(transport: DeliveringTransport, run_config: Config) -> None:
     ``deliver=true`` only bring its sites what is there.
 
     Raises:
-        RunDirectoryError: the folder is in use, or there is nothing in it to go on with.
+        RunDirectoryError: the folder is in use, by another process if need be, or there is nothing in it to
+            go on with.
     """
-    from fedpeft.folder import CONFIG_FILE, open_unfinished, prepare_folder
+    from fedpeft.folder import CONFIG_FILE, alone_in, open_unfinished, prepare_folder
     from fedpeft.run import conduct, plan_of
 
     path, out = read_paths(run_config)
@@ -83,10 +86,14 @@ def conduct_run(transport: DeliveringTransport, run_config: Config) -> None:
             plan = plan_of(workspace.config)
             if not is_resumed:
                 prepare_folder(workspace.config, plan, out)
-            result = conduct(workspace, plan, transport, checkpoint=checkpoint)
-            is_ended = result["stopped_because"] != "interrupted" and result["rounds_completed"] > 0
-            if is_ended and _is_deployment(workspace.config):
-                deliver_run(workspace, transport)
+            with alone_in(out):
+                result = conduct(workspace, plan, transport, checkpoint=checkpoint)
+                is_ended = result["stopped_because"] != "interrupted" and result["rounds_completed"] > 0
+                if is_ended and _is_deployment(workspace.config):
+                    deliver_run(workspace, transport)
+    except FedpeftError as error:
+        _log.error("the run cannot go on: %s", error)  # Flower tells it by a traceback alone
+        raise
     finally:
         open_workspace.cache_clear()
 

@@ -31,6 +31,7 @@ from fedpeft.privacy.events import check_event
 from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
 from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
 from fedpeft.types import (
+    MAX_CRASH_RESERVE,
     PrivacyEvent,
     PrivateUpdate,
     RefusalCode,
@@ -41,6 +42,7 @@ from fedpeft.types import (
 
 _FACTS: Fields = {
     "name": str, "declared_units": int, "unit": str, "epsilon": float, "delta": float, "ledger_head": str,
+    "crash_reserve": int,
 }  # fmt: skip
 _SCHEDULE: Fields = {
     "run_id": str, "noise_multipliers": list, "steps": list, "sampling_rate": float, "unit": str,
@@ -100,6 +102,7 @@ def decode_facts(content: RecordDict) -> SiteFacts:
     require("delta", 0 <= facts.delta < 1)
     require("unit", is_line(facts.unit))
     require("ledger_head", is_line(facts.ledger_head))
+    require("crash_reserve", 0 <= facts.crash_reserve <= MAX_CRASH_RESERVE)
     return facts
 
 

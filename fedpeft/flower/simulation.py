@@ -17,7 +17,7 @@ from fedpeft.errors import ConfigError, together
 from fedpeft.flower.client import SitePort, build_client_app
 from fedpeft.flower.grid import InProcessGrid, server_context
 from fedpeft.flower.server import build_server_app
-from fedpeft.folder import RESULT_FILE, check_folder, open_run, open_unfinished, prepare_folder
+from fedpeft.folder import RESULT_FILE, alone_in, check_folder, open_run, open_unfinished, prepare_folder
 from fedpeft.layer_choice import (
     SplitRows,
     choose_layers,
@@ -204,13 +204,14 @@ def _run(
     observer: Observer | None,
     watch: Stopwatch,
 ) -> JsonDict:
-    return _with_sites(
-        workspace,
-        plan,
-        lambda transport: conduct(
-            workspace, plan, transport, checkpoint=checkpoint, reporter=observer, watch=watch
-        ),
-    )
+    with alone_in(workspace.out):
+        return _with_sites(
+            workspace,
+            plan,
+            lambda transport: conduct(
+                workspace, plan, transport, checkpoint=checkpoint, reporter=observer, watch=watch
+            ),
+        )
 
 
 def _with_sites(workspace: Workspace, plan: Plan, coordinate: Callable[[EvaluatingTransport], T]) -> T:

@@ -25,6 +25,8 @@ from fedpeft.types import Answer, RefusalCode, Schedule, SiteFacts, TrainRequest
 
 _log = logging.getLogger(__name__)
 
+_ASK_AGAIN_S = 10.0
+
 Key = TypeVar("Key")
 T = TypeVar("T")
 Clock = Callable[[], float]
@@ -62,17 +64,21 @@ class FlowerTransport:
     def describe(self, num_sites: int, deadline_s: float) -> dict[str, SiteFacts]:
         """Ask nodes as they connect, until ``num_sites`` sites are known or the deadline passes.
 
+        A node whose site is not there yet, or that gave no answer, is asked again after a while.
+
         Raises:
             ConfigError: two nodes give the same site name.
         """
         self._nodes = {}
         sites: dict[str, SiteFacts] = {}
         exchange: _Exchange[int] = self._exchange(deadline_s)
-        asked: set[int] = set()
+        due: dict[int, float] = {}
         while True:
-            for node in [node for node in self._grid.get_node_ids() if node not in asked]:
-                asked.add(node)
-                exchange.send(node, node, "query.describe", messages.encode_describe())
+            now, known = self._clock(), set(self._nodes.values())
+            for node in self._grid.get_node_ids():
+                if node not in known and not exchange.waits_for(node) and now >= due.get(node, now):
+                    due[node] = now + _ASK_AGAIN_S
+                    exchange.send(node, node, "query.describe", messages.encode_describe())
             for node, content in exchange.collect():
                 self._enroll(node, content, sites)
             if len(sites) >= num_sites or not exchange.goes_on():
@@ -191,6 +197,10 @@ class _Exchange(Generic[Key]):
                 _log.warning("%s: no answer (%s)", key, reply.error)
         self._is_idle = len(self._pending) == num_before
         return found
+
+    def waits_for(self, key: Key) -> bool:
+        """Whether a message of this key is under way."""
+        return key in self._pending.values()
 
     def goes_on(self) -> bool:
         """Whether there is anything to wait for; waits where nothing came."""

@@ -34,6 +34,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from fedpeft.errors import ConfigError
 from fedpeft.privacy.events import MAX_NOISE_MULTIPLIER, MIN_NOISE_MULTIPLIER
 from fedpeft.settings import Count, Name, Positive, Section
+from fedpeft.types import MAX_CRASH_RESERVE
 
 Stage = Literal["synthesis", "selection", "clipping", "training", "evaluation"]
 
@@ -71,7 +72,7 @@ class Policy(Section):
     sub_budgets: Annotated[tuple[Positive, ...], Field(strict=False)] = ()
     """The most that the first, second, ... run may take of epsilon, with the same share of delta; no more
     runs than entries. Empty: a run may take whatever is left."""
-    crash_reserve: Annotated[int, Field(ge=0)] = 0
+    crash_reserve: Annotated[int, Field(ge=0, le=MAX_CRASH_RESERVE)] = 0
     """Rounds of budget that a run keeps for charges that a crash makes uncertain."""
     filter: FilterTerms | None = None
     """For requests outside any run; none: only runs are served."""

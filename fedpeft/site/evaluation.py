@@ -8,7 +8,6 @@ by more than 1. Held-out units never train, but the policy's epsilon covers them
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,7 +20,7 @@ from fedpeft.privacy.ledger import Ledger
 from fedpeft.privacy.mechanism import release_count
 from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
 from fedpeft.privacy.randomness import Randomness
-from fedpeft.site.fields import check_protocol, refuse_malformed
+from fedpeft.site.fields import check_protocol, is_positive, refuse_malformed
 from fedpeft.site.payload import metric_to_bytes
 from fedpeft.types import PrivacyEvent
 
@@ -58,7 +57,7 @@ def check_evaluation(request: EvaluateRequest, adapter: Adapter) -> None:
         {
             "run_id": bool(request.run_id),
             "request_id": bool(request.request_id),
-            "noise_multiplier": math.isfinite(request.noise_multiplier) and request.noise_multiplier > 0,
+            "noise_multiplier": is_positive(request.noise_multiplier),
             "layout_digest": request.layout_digest == adapter.digest,
             "adapter": request.adapter.shape == (adapter.layout.size,)
             and bool(np.isfinite(request.adapter).all()),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from fedpeft.errors import Refusal
@@ -20,3 +21,8 @@ def refuse_malformed(checks: Mapping[str, bool]) -> None:
     wrong = [name for name, good in checks.items() if not good]
     if wrong:
         raise Refusal(RefusalCode.MALFORMED, ", ".join(wrong))
+
+
+def is_positive(number: float) -> bool:
+    """Whether it is finite and above zero."""
+    return math.isfinite(number) and number > 0

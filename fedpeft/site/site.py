@@ -8,7 +8,6 @@ one is computed. Nothing but ``SiteFacts``, private releases and refusal codes c
 from __future__ import annotations
 
 import logging
-import math
 import threading
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -28,7 +27,7 @@ from fedpeft.privacy.policy import Policy
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.privacy.tasks import UnitWeights, are_weights
 from fedpeft.site.evaluation import HeldOut, check_evaluation, release_metric
-from fedpeft.site.fields import check_protocol, refuse_malformed
+from fedpeft.site.fields import check_protocol, is_positive, refuse_malformed
 from fedpeft.site.inbox import Inbox, check_delivery
 from fedpeft.site.payload import from_bytes, histogram_from_bytes, metric_from_bytes, to_bytes
 from fedpeft.site.voting import Texts, check_vote, release_vote
@@ -116,14 +115,17 @@ class Site:
             epsilon=left.epsilon,
             delta=left.delta,
             ledger_head=self.ledger.head,
+            crash_reserve=policy.crash_reserve,
         )
 
     def commit(self, schedule: Schedule) -> None:
         """Record a whole run before its first step.
 
         Raises:
-            Refusal: the policy or the budget does not allow it; nothing was charged.
+            Refusal: policy, budget, or beside votes the weights of tasks forbid it; nothing was charged.
         """
+        for stage, _, _ in schedule.votes:
+            self._check_unweighted(stage)
         self.ledger.commit(schedule)
 
     def train(self, request: TrainRequest) -> PrivateUpdate:
@@ -275,9 +277,9 @@ def check_request(request: TrainRequest, adapter: Adapter) -> None:
             "request_id": bool(request.request_id),
             "round_number": request.round_number >= 1,
             "local_steps": request.local_steps >= 1,
-            "learning_rate": _positive(request.learning_rate),
-            "noise_multiplier": _positive(request.noise_multiplier),
-            "sampling_rate": _positive(request.sampling_rate) and request.sampling_rate <= 1,
+            "learning_rate": is_positive(request.learning_rate),
+            "noise_multiplier": is_positive(request.noise_multiplier),
+            "sampling_rate": is_positive(request.sampling_rate) and request.sampling_rate <= 1,
             "scales": len(request.scales) == num_segments and all(map(is_scale, request.scales)),
             "clipping": request.clipping in CLIPPING_RULES,
             "task_weights": are_weights(request.task_weights),
@@ -286,10 +288,6 @@ def check_request(request: TrainRequest, adapter: Adapter) -> None:
             and bool(np.isfinite(request.adapter).all()),
         }
     )
-
-
-def _positive(number: float) -> bool:
-    return math.isfinite(number) and number > 0
 
 
 def _charged_event(request: TrainRequest, unit: str) -> PrivacyEvent:

@@ -194,20 +194,22 @@ class Reply(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., facts: _Optional[_Union[Facts, _Mapping]] = ..., consent: _Optional[_Union[Consent, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., refusal: _Optional[_Union[RefusalCode, str]] = ..., histogram: _Optional[_Union[Update, _Mapping]] = ..., metric: _Optional[_Union[Metric, _Mapping]] = ...) -> None: ...
 
 class Facts(_message.Message):
-    __slots__ = ("name", "declared_units", "unit", "epsilon", "delta", "ledger_head")
+    __slots__ = ("name", "declared_units", "unit", "epsilon", "delta", "ledger_head", "crash_reserve")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DECLARED_UNITS_FIELD_NUMBER: _ClassVar[int]
     UNIT_FIELD_NUMBER: _ClassVar[int]
     EPSILON_FIELD_NUMBER: _ClassVar[int]
     DELTA_FIELD_NUMBER: _ClassVar[int]
     LEDGER_HEAD_FIELD_NUMBER: _ClassVar[int]
+    CRASH_RESERVE_FIELD_NUMBER: _ClassVar[int]
     name: str
     declared_units: int
     unit: str
     epsilon: float
     delta: float
     ledger_head: bytes
-    def __init__(self, name: _Optional[str] = ..., declared_units: _Optional[int] = ..., unit: _Optional[str] = ..., epsilon: _Optional[float] = ..., delta: _Optional[float] = ..., ledger_head: _Optional[bytes] = ...) -> None: ...
+    crash_reserve: int
+    def __init__(self, name: _Optional[str] = ..., declared_units: _Optional[int] = ..., unit: _Optional[str] = ..., epsilon: _Optional[float] = ..., delta: _Optional[float] = ..., ledger_head: _Optional[bytes] = ..., crash_reserve: _Optional[int] = ...) -> None: ...
 
 class Consent(_message.Message):
     __slots__ = ()

@@ -21,7 +21,7 @@ from fedpeft.privacy.histogram import MAX_BINS, MAX_NEIGHBOURS, PrivateHistogram
 from fedpeft.privacy.ledger import Ledger
 from fedpeft.privacy.mechanism import release_histogram
 from fedpeft.privacy.randomness import Randomness
-from fedpeft.site.fields import check_protocol, refuse_malformed
+from fedpeft.site.fields import check_protocol, is_positive, refuse_malformed
 from fedpeft.site.payload import to_bytes
 from fedpeft.types import PrivacyEvent
 
@@ -43,7 +43,7 @@ def check_vote(request: VoteRequest) -> None:
         {
             "run_id": bool(request.run_id),
             "request_id": bool(request.request_id),
-            "noise_multiplier": math.isfinite(request.noise_multiplier) and request.noise_multiplier > 0,
+            "noise_multiplier": is_positive(request.noise_multiplier),
             "embedding": request.embedding == NAME,
             "neighbours": 1 <= request.neighbours <= MAX_NEIGHBOURS,
             "bins": bins.ndim == 2

@@ -175,6 +175,7 @@ def encode_facts(facts: SiteFacts) -> pb.Reply:
         epsilon=facts.epsilon,
         delta=facts.delta,
         ledger_head=head,
+        crash_reserve=facts.crash_reserve,
     )
     return pb.Reply(protocol=facts.protocol, facts=content)
 
@@ -187,7 +188,15 @@ def decode_facts(data: bytes) -> SiteFacts:
     """
     found = _answer(data, "facts").facts
     head = to_hex(found.ledger_head)
-    return SiteFacts(found.name, found.declared_units, found.unit, found.epsilon, found.delta, head)
+    return SiteFacts(
+        name=found.name,
+        declared_units=found.declared_units,
+        unit=found.unit,
+        epsilon=found.epsilon,
+        delta=found.delta,
+        ledger_head=head,
+        crash_reserve=found.crash_reserve,
+    )
 
 
 def encode_consent() -> pb.Reply:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fedpeft.aggregation.mean import Rule
-from fedpeft.aggregation.tally import Ask, Tally, find_problem
+from fedpeft.aggregation.tally import Ask, Tally, find_problem, largest_norm
 from fedpeft.types import PrivacyEvent, PrivateUpdate, RefusalCode, TrainRequest
 
 
@@ -75,9 +75,9 @@ def test_a_stranger_is_ignored():
 
 def test_weights_are_those_of_the_ask():
     tally = Tally({"a": _ask("a", 30.0), "b": _ask("b", 10.0)}, Rule(4))
-    tally.take("a", _update("a", 1.0))
-    tally.take("b", _update("b", 5.0))
-    np.testing.assert_array_equal(tally.aggregator.result(), np.full(4, 2.0))
+    tally.take("a", _update("a", 0.5))
+    tally.take("b", _update("b", 2.5))
+    np.testing.assert_array_equal(tally.aggregator.result(), np.full(4, 1.0))
 
 
 def _voting(site: str, vote: float, weight: float) -> tuple[Ask, PrivateUpdate]:
@@ -107,3 +107,48 @@ def test_without_votes_there_is_no_share():
 def test_a_vote_that_is_missing_or_too_much_is_another_length(length):
     ask, update = _voting("a", 0.5, 1.0)
     assert find_problem(ask, replace(update, values=np.ones(length, "f4"))) == "another length"
+
+
+class TestTooLarge:
+    """Honest answers: as many clipped units as there can be, all alike, and noise."""
+
+    SIZE, WEIGHT = 400, 25.0
+
+    def _honest(self, scale: float, rng: np.random.Generator) -> tuple[Ask, PrivateUpdate]:
+        ask = _ask("a", self.WEIGHT)
+        request = replace(ask.request, adapter=np.zeros(self.SIZE, np.float32), scales=(scale,))
+        direction = rng.standard_normal(self.SIZE)
+        direction /= np.linalg.norm(direction)
+        values = np.zeros(self.SIZE)
+        for _ in range(request.local_steps):
+            noised = 2 * self.WEIGHT * direction + request.noise_multiplier * rng.standard_normal(self.SIZE)
+            values -= request.learning_rate * scale * noised / self.WEIGHT
+        return replace(ask, request=request), replace(_update("a"), values=values.astype(np.float32))
+
+    @pytest.mark.parametrize("scale", [1e-3, 1.0, 50.0])
+    def test_honest_answers_never_are(self, scale: float) -> None:
+        rng = np.random.default_rng(0)
+        assert all(find_problem(*self._honest(scale, rng)) is None for _ in range(50))
+
+    @pytest.mark.parametrize("scale", [1e-3, 1.0, 50.0])
+    def test_a_hundred_times_as_much_is(self, scale: float) -> None:
+        ask, update = self._honest(scale, np.random.default_rng(1))
+        assert find_problem(ask, replace(update, values=100 * update.values)) == "too large"
+
+    def test_frozen_segments_do_not_widen_the_bound(self) -> None:
+        ask, _ = self._honest(1.0, np.random.default_rng(2))
+        frozen = replace(ask, request=replace(ask.request, scales=(1.0, 2.0**40)))
+        assert largest_norm(frozen) == largest_norm(ask)
+
+
+def test_those_not_reached_may_answer_after_all():
+    tally = _tally("a", "b", "c", "d")
+    tally.take("a", _update("a"))
+    tally.take("b", RefusalCode.UNAVAILABLE)
+    tally.take("c", RefusalCode.BUDGET)
+    assert tally.unreached == ["b", "d"]
+    tally.welcome_back(tally.unreached)
+    tally.take("b", _update("b"))
+    tally.take("c", _update("c"))
+    assert tally.answered == ["a", "b"]
+    assert tally.problems == {"c": "budget", "d": "no answer"}

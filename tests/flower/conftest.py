@@ -33,9 +33,8 @@ class FakeSite:
         event = PrivacyEvent(
             "poisson-gaussian", request.noise_multiplier, request.sampling_rate, request.local_steps, "record"
         )
-        return PrivateUpdate(
-            request.request_id, noise.astype(np.float32), event, f"head:{request.request_id}"
-        )
+        values = (0.01 * noise).astype(np.float32)
+        return PrivateUpdate(request.request_id, values, event, f"head:{request.request_id}")
 
     def vote(self, request):
         self._called("vote", request)

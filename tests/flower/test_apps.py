@@ -4,6 +4,7 @@
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -74,6 +75,7 @@ def steps(monkeypatch):
     monkeypatch.setitem(sys.modules, "fedpeft.run", run)
     folder = SimpleNamespace(
         CONFIG_FILE="config.toml",
+        alone_in=nullcontext,
         prepare_folder=lambda config, plan, out: done.append(("prepare", plan, out)),
         open_unfinished=lambda out: ("config", f"checkpoint in {out}"),
     )

@@ -166,6 +166,7 @@ def test_only_these_fields_leave_a_site():
     """The egress contract, written down a second time: adding a field must be meant."""
     assert set(_encoded(FACTS)["fedpeft"]) == {
         "message", "protocol", "name", "declared_units", "unit", "epsilon", "delta", "ledger_head",
+        "crash_reserve",
     }  # fmt: skip
     assert set(_encoded(UPDATE)["fedpeft"]) == {
         "message", "protocol", "request_id", "ledger_head", "kind", "noise_multiplier", "sampling_rate",

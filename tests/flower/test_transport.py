@@ -256,6 +256,20 @@ class TestDescribeOverANetwork:
         transport.describe(2, 5.0)
         assert len(grid.pushed) == 2
 
+    def test_a_site_that_is_not_there_yet_is_asked_again_now_and_then(self, scripted):
+        sites, grid, transport = scripted(2)
+        there = sites[1].facts
+
+        def facts():
+            if grid.now < 15.0:
+                raise Refusal(RefusalCode.UNAVAILABLE)
+            return there()
+
+        sites[1].facts = facts
+        assert list(transport.describe(2, 60.0)) == ["site-00", "site-01"]
+        assert 15.0 <= grid.now < 25.0
+        assert len(grid.pushed) == 4  # once to the one, at 0, 10 and 20 s to the other
+
 
 class TestTrainOverANetwork:
     def _train(self, scripted, request_for, num_nodes, deadline_s=10.0, **script):

@@ -25,6 +25,7 @@ MAY_LEAVE = {
     "facts.epsilon": "policy and ledger",
     "facts.delta": "policy and ledger",
     "facts.ledger_head": "ledger",
+    "facts.crash_reserve": "policy",
     "update.values": "released by the mechanism",
     "update.event.kind": "asked for",
     "update.event.noise_multiplier": "asked for",

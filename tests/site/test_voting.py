@@ -258,10 +258,10 @@ def test_a_site_whose_tasks_have_weights_refuses(tmp_path: Path, workbench: Work
 
     weights = UnitWeights((("rare", 0.1), ("usual", 1.0)), {})
     site = make_site(tmp_path, workbench, Closed(TEXTS), weights=weights)
-    site.commit(schedule())
-    with pytest.raises(Refusal, match="weights of tasks") as refused:
-        site.vote(request_for())
-    assert refused.value.code is RefusalCode.POLICY
+    for ask in (lambda: site.commit(schedule()), lambda: site.vote(request_for())):
+        with pytest.raises(Refusal, match="weights of tasks") as refused:
+            ask()
+        assert refused.value.code is RefusalCode.POLICY
     assert site.ledger.spent() == []
 
 
