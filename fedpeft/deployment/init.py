@@ -7,6 +7,7 @@ Texts are in ``templates/``; nothing here needs the repository.
 from __future__ import annotations
 
 import datetime
+import secrets
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -50,10 +51,11 @@ def init_coordinator(folder: Path, name: str, hosts: Sequence[str], port: int) -
     certificates = {"ca.key": authority.key, "server.key": server.key}
     for file, content in certificates.items():
         _write(folder / "certificates" / file, content, 0o600)
+    _write(folder / "superexec.secret", secrets.token_bytes(32), 0o600)
     for file, content in {"ca.crt": authority.public, "server.pem": server.public}.items():
         _write(folder / "certificates" / file, content, 0o644)
-    for file in ("superlink.sh", "register.sh", "run.sh", "resume.sh", "deliver.sh", "status.sh"):
-        _fill(folder / file, "coordinator", words, 0o755)
+    for command in ("superlink", "superexec", "register", "run", "resume", "deliver", "status"):
+        _fill(folder / f"{command}.sh", "coordinator", words, 0o755)
     for file in ("README.md", "run.toml", "environment.sh"):
         _fill(folder / file, "coordinator", words, 0o644)
     _fill(folder / "flower" / "config.toml", "coordinator", words, 0o600, "flower-config.toml")

@@ -72,7 +72,7 @@ def test_an_organizations_files_go_together(site: Path) -> None:
 
 def test_the_commands_are_shell(coordinator: Path, site: Path) -> None:
     scripts = [*coordinator.glob("*.sh"), *site.rglob("*.sh")]
-    assert len(scripts) == 9
+    assert len(scripts) == 10
     for script in scripts:
         subprocess.run(["sh", "-n", str(script)], check=True)
         text = script.read_text()

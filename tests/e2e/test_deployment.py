@@ -11,14 +11,11 @@ import contextlib
 import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,10 +26,10 @@ from fedpeft.deployment.init import init_coordinator, init_site
 from fedpeft.privacy.ledger import verify
 from fedpeft.privacy.policy import load_policy
 from fedpeft.testing import tiny_backbone, tiny_config
+from simulations.deployed.processes import PATIENCE_S, Processes, free_ports, listens
 
 ROOT = Path(__file__).parents[2]
 SITE_UID, COURIER_UID = 54321, 65534
-PATIENCE_S = 240.0
 COMMANDS = ("fedpeft", "flwr", "flower-supernode", "flower-superexec", "flwr-clientapp")
 
 
@@ -68,59 +65,6 @@ def _runs_for_others(python: str) -> bool:
     return done.returncode == 0 and os.access(ROOT, os.R_OK)
 
 
-def _environment(**more: str) -> dict[str, str]:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **more}
-
-
-class Processes:
-    """Each in a group of its own, with its output in a file, and ended by that group's number."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._running: dict[str, subprocess.Popen] = {}
-
-    def start(
-        self, name: str, *command: object, home: Path | None = None, uid: int | None = None, group: int = 0
-    ) -> int:
-        groups = [group] if group else []
-        who = {} if uid is None else {"user": uid, "group": uid, "extra_groups": groups}
-        with (self._folder / f"{name}.log").open("wb") as log:
-            self._running[name] = subprocess.Popen(
-                [str(part) for part in command], stdout=log, stderr=log, cwd=self._folder,
-                env=_environment(HOME=str(home or self._folder)), start_new_session=True, **who,
-            )  # fmt: skip
-        return self._running[name].pid
-
-    def log(self, name: str) -> str:
-        return (self._folder / f"{name}.log").read_text(errors="replace")
-
-    def wait_for(self, name: str, done: Callable[[], bool], what: str) -> None:
-        end = time.monotonic() + PATIENCE_S
-        while not done():
-            if self._running[name].poll() is not None:
-                pytest.fail(f"{name} ended before {what}:\n{self.log(name)}")
-            if time.monotonic() > end:
-                pytest.fail(f"{name}: {what} did not come:\n{self.log(name)}")
-            time.sleep(0.2)
-
-    def stop(self, name: str) -> int:
-        process = self._running.pop(name)
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-                break
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # what it had started
-        return process.returncode
-
-    def stop_all(self) -> None:
-        for name in reversed(list(self._running)):
-            self.stop(name)
-
-
 @pytest.fixture
 def place() -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="fp", dir="/tmp"))
@@ -131,17 +75,8 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture
 def processes(place: Path) -> Iterator[Processes]:
-    made = Processes(place)
-    yield made
-    made.stop_all()
-
-
-def _free_ports(number: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        found = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for one in found:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in found]
+    with Processes(place) as made:
+        yield made
 
 
 class Organization:
@@ -194,13 +129,6 @@ class Organization:
         processes.start(*node, home=homes[1], **courier)
 
 
-def _flower(place: Path, *command: object) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [str(part) for part in command], cwd=place, env=_environment(HOME=str(place)), capture_output=True,
-        text=True, timeout=PATIENCE_S,
-    )  # fmt: skip
-
-
 def _edit_run(place: Path) -> None:
     """The coordinator's run.toml, for two sites and the tiny backbone."""
     tables = {
@@ -217,7 +145,7 @@ def _edit_run(place: Path) -> None:
 
 
 def test_two_organizations_train_over_real_processes(place: Path, processes: Processes) -> None:
-    port, *node_ports = _free_ports(3)
+    port, *node_ports = free_ports(3)
     tiny_config(place, num_sites=2)
     for file in (place / "backbone").iterdir():
         file.chmod(0o644)  # safetensors writes for its owner alone
@@ -226,16 +154,16 @@ def test_two_organizations_train_over_real_processes(place: Path, processes: Pro
     processes.start("superlink", "sh", place / "c/superlink.sh")
     commands = _commands_for_all(place)
     organizations = [Organization(place, i, f"127.0.0.1:{port}", node_ports[i], commands) for i in range(2)]
-    processes.wait_for("superlink", lambda: _listens(port), "its port")
+    processes.wait_for("superlink", lambda: listens(port), "its port")
+    processes.start("superexec", "sh", place / "c/superexec.sh")
     for organization in organizations:
         key = organization.folder / "courier/keys/node.pub"
-        registered = _flower(place, "sh", place / "c/register.sh", key)
-        assert registered.returncode == 0, registered.stderr + registered.stdout
+        processes.call("sh", place / "c/register.sh", key)
         organization.start(processes)
 
-    run = _flower(place, "sh", place / "c/run.sh", place / "out")
+    said = processes.call("sh", place / "c/run.sh", place / "out")
     result_file = place / "out/result.json"
-    assert result_file.exists(), run.stdout + run.stderr + processes.log("node of site0")
+    assert result_file.exists(), said + processes.log("node of site0")
     result = json.loads(result_file.read_text())
     assert (result["stopped_because"], result["rounds_completed"]) == ("completed", 2)
     assert result["ledger_scope"] == "organization"
@@ -249,7 +177,7 @@ def test_two_organizations_train_over_real_processes(place: Path, processes: Pro
         folder = organization.folder / "site"
         (delivered,) = folder.glob("delivered/*/*")
         assert (delivered / "result.json").read_bytes() == result_file.read_bytes()
-        assert _evaluates(delivered / "adapter", folder / "records.jsonl")
+        assert _evaluates(processes, delivered / "adapter", folder / "records.jsonl")
         identity = organization.identity
         report = verify(folder / f"ledger/{identity}.sqlite", load_policy(folder / "policy.toml"))
         assert report.ok, report.problems
@@ -278,18 +206,10 @@ def _cannot_be_read_by_its_courier(organization: Organization) -> None:
         assert done.stdout == b"", attempt
 
 
-def _evaluates(adapter: Path, records: Path) -> bool:
+def _evaluates(processes: Processes, adapter: Path, records: Path) -> bool:
     """Whether the organization can use what it got, on its own records, with the command of the document."""
     command = ("fedpeft", "evaluate", adapter, "--data", records, "--task", "task", "--records", 4, "--json")
-    done = _flower(adapter, *command)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)["records"] == 4
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
+    return json.loads(processes.call(*command))["records"] == 4
 
 
 def _holders(path: Path) -> set[int]:
