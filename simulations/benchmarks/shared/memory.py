@@ -105,7 +105,7 @@ class _Watch:
         total = 0.0
         for pid in self._running():
             with suppress(OSError):  # it has ended
-                total += _pss_mb(pid)
+                total += pss_mb(pid)
                 self._cpu[pid] = _cpu_seconds(pid)
         self.peak_mb = max(self.peak_mb, total)
 
@@ -128,7 +128,8 @@ class _Watch:
         return self._ours[pid]
 
 
-def _pss_mb(pid: int) -> float:
+def pss_mb(pid: int) -> float:
+    """Proportional set size of a process."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024 / 1e6
