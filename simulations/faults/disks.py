@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from simulations.deployed.federation import rounds_of
+from simulations.deployed.processes import TrialError
 from simulations.faults.trial import Findings, Scenario, Trial
 
 _ROUNDS: Final = 6
@@ -22,6 +23,8 @@ _BLOCK: Final = 4096
 
 @contextmanager
 def _small_disk(folder: Path, megabytes: int) -> Iterator[None]:
+    if os.geteuid() != 0:
+        raise TrialError("a small file system can only be mounted by root; run this scenario as root")
     folder.mkdir(mode=0o700, exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=700", "tmpfs", folder], check=True)
     try:

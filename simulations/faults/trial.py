@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import sys
@@ -192,4 +191,3 @@ def _json(path: Path) -> JsonDict:
 
 
 Scenario = Callable[[Trial, Findings], None]
-IS_ROOT = os.geteuid() == 0
