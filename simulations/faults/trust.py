@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from simulations.deployed.processes import environment, free_ports, listens
 from simulations.faults.trial import Findings, Scenario, Trial
 
 _SEES_S = 40.0
+_COLOURS = re.compile("\x1b\\[[0-9;]*m")
 
 
 def _wrong_root(trial: Trial, findings: Findings) -> None:
@@ -112,7 +114,9 @@ def _refused(
     shown = [
         line.strip() for line in said.splitlines() if "rror" in line or "code:" in line or "Code" in line
     ]
-    findings.facts["node_says"] = [line[-160:] for line in shown[:3]]
+    findings.facts["node_says"] = [
+        _COLOURS.sub("", line).removeprefix("ERROR").strip(": ") for line in shown[:3]
+    ]
     return said
 
 
