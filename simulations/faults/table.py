@@ -16,7 +16,7 @@ and two resident sites with TLS and node authentication, the tiny backbone, ever
 supervisor (`python -m simulations.faults`, which adds to
 [`results/faults.jsonl`](../simulations/results/faults.jsonl); this section is written by
 `python -m simulations.faults table`). Charges and releases are of both sites' ledgers, which all verify; the
-excess are charges without a release that was kept. 2-core VM, no GPU.
+excess are charges without a release that was kept. 2-core VM, no GPU, other work beside it.
 
 | scenario | outcome | charges | releases | excess | verdict |
 |---|---|--:|--:|--:|---|
