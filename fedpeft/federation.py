@@ -171,7 +171,7 @@ class _Run:
         if not self.state.schedules:  # a stage before the rounds may have asked already
             self.state = replace(self.state, schedules=dict(self.schedule(self.facts)))
         if not self.state.scales:
-            self.state = replace(self.state, scales=self.plan.allocator.scales(self.state.statistics))
+            self.state = replace(self.state, scales=self._scales())
         save(self.state, self.folder / CHECKPOINT_FOLDER)
         self._write_records("w", self.state.records)
         schedules = self.state.schedules
@@ -232,7 +232,7 @@ class _Run:
                 average=include(self.state.average, adapter, number),
                 optimizer=optimizer,
                 statistics=statistics,
-                scales=self.plan.allocator.scales(statistics),
+                scales=self.plan.allocator.scales(statistics, number),
                 ledger_heads={**self.state.ledger_heads, **tally.ledger_heads},
                 events=_with_events(self.state.events, tally.events),
                 records=(*self.state.records, record),
@@ -243,6 +243,9 @@ class _Run:
     def _patience(self, since: float) -> Patience:
         plan = self.plan
         return Patience(plan.min_sites, plan.deadline_s, plan.ask_again_s, since, self.clock, self.sleep)
+
+    def _scales(self) -> tuple[float, ...]:
+        return self.plan.allocator.scales(self.state.statistics, self.state.rounds_completed)
 
     def _ask(self, site: str, number: int) -> Ask:
         schedule, facts = self.state.schedules[site], self.facts[site]

@@ -17,10 +17,10 @@ from fedpeft.checkpoint import Checkpoint, load
 from fedpeft.config import RunConfig, load_config, to_toml
 from fedpeft.errors import RunDirectoryError
 from fedpeft.federation import CHECKPOINT_FOLDER
-from fedpeft.layer_choice import chosen
+from fedpeft.layer_choice import SELECTION_FILE, choice_digest, chosen
 from fedpeft.plan import Plan
+from fedpeft.synthesis.begun import Begun
 from fedpeft.synthesis.begun import load as load_begun
-from fedpeft.synthesis.dataset import FOLDER
 from fedpeft.types import SEEDED_PREFIX
 
 CONFIG_FILE = "config.toml"
@@ -86,9 +86,10 @@ def open_run(folder: Path) -> tuple[RunConfig, Checkpoint | None]:
     config = chosen(written, folder)
     checkpoints = folder / CHECKPOINT_FOLDER
     checkpoint = load(checkpoints) if checkpoints.is_dir() else None
-    begun = load_begun(folder / FOLDER)
+    begun = load_begun(folder)
+    _check_choice(begun, checkpoint, folder)
     begins_with = checkpoint or begun
-    # Sites that voted committed to the run before its blocks were chosen.
+    # A run with stages before its rounds begins before its blocks are chosen.
     committed = written if begun else config
     if begins_with and begins_with.run_id.rpartition("-")[2] != _digest(committed):
         raise RunDirectoryError(
@@ -96,6 +97,17 @@ def open_run(folder: Path) -> tuple[RunConfig, Checkpoint | None]:
             "or start a new run"
         )
     return config, checkpoint
+
+
+def _check_choice(begun: Begun | None, checkpoint: Checkpoint | None, folder: Path) -> None:
+    """Refuse a choice of blocks that this run did not make, and the lack of one that its rounds rest on."""
+    digest = choice_digest(folder)
+    absent = digest is None and (checkpoint is None or not begun or not begun.choice)
+    if begun is not None and not absent and digest != begun.choice:
+        raise RunDirectoryError(
+            f"{folder / SELECTION_FILE}: was changed since the run chose its blocks, or is not its own; "
+            "restore it, or start a new run"
+        )
 
 
 def open_unfinished(folder: Path) -> tuple[RunConfig, Checkpoint | None]:

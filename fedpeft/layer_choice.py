@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stage that chooses the blocks to train before the first round, from configuration to its file.
 
-It reads the configuration, its plan, and public or synthetic rows. It has no site to ask.
+It reads the configuration, its plan, and public or synthetic rows; sites it knows as a poll of their votes
+only.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from fedpeft.config.source_checks import sites_that_train_on
 from fedpeft.data.prompts import Prompter
 from fedpeft.errors import ConfigError, RunDirectoryError
 from fedpeft.plan import Plan
-from fedpeft.selection.base import Inputs, Progress, check_size, find
+from fedpeft.selection.base import BlockPoll, Inputs, Progress, check_size, find
 from fedpeft.selection.lineage import Split, split_by_lineage
 from fedpeft.selection.regime import Regime, noise_of
 from fedpeft.selection.rows import PublicRows, encode, read_rows
@@ -133,6 +135,7 @@ def choose_layers(
     rows: SplitRows | None,
     progress: Progress | None = None,
     backbone: Backbone | None = None,
+    poll: BlockPoll | None = None,
 ) -> JsonDict:
     """Choose the blocks that ``config`` trains.
 
@@ -142,6 +145,7 @@ def choose_layers(
         rows: as ``needed_rows`` gave them.
         progress: hears of trials.
         backbone: default: loaded now.
+        poll: asks the sites, for a selector that needs it.
 
     Returns:
         What ``selection.json`` holds.
@@ -165,11 +169,13 @@ def choose_layers(
             perturbations=settings.perturbations,
             seed=settings.seed,
         )
-    inputs = Inputs(len(find_blocks(backbone.model)[1]), settings, trials, progress)
+    blocks, rounds = len(find_blocks(backbone.model)[1]), config.federation.rounds
+    inputs = Inputs(blocks, settings, trials, progress, rounds, poll)
     selection = find(settings.selector).choose(inputs)
     return {
         "selector": settings.selector,
         "layers": list(selection.layers),
+        "rounds": [list(blocks) for blocks in selection.rounds],
         "why": selection.why,
         "blocks": inputs.num_blocks,
         "seconds": monotonic() - began,
@@ -220,6 +226,27 @@ def read_choice(folder: Path) -> JsonDict | None:
     return found
 
 
+def rounds_of(folder: Path) -> tuple[tuple[int, ...], ...]:
+    """The blocks that each round of the run in ``folder`` trains; empty where all rounds train all.
+
+    Raises:
+        RunDirectoryError: as :func:`read_choice`.
+    """
+    found = read_choice(folder) or {}
+    return tuple(tuple(blocks) for blocks in found.get("rounds", ()))
+
+
+def to_bytes(found: JsonDict) -> bytes:
+    """What ``selection.json`` is made of."""
+    return (json.dumps(found, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def choice_digest(folder: Path) -> str | None:
+    """SHA-256 of the run's ``selection.json``; ``None`` where there is none."""
+    path = folder / SELECTION_FILE
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
 def write_choice(folder: Path, found: JsonDict) -> None:
     """Make ``selection.json`` durable at once.
 
@@ -230,7 +257,7 @@ def write_choice(folder: Path, found: JsonDict) -> None:
     partial = path.with_name(f"{SELECTION_FILE}.partial")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.write_bytes(to_bytes(found))
         os.replace(partial, path)
     except OSError as error:
         raise RunDirectoryError(

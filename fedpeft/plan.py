@@ -16,11 +16,13 @@ from fedpeft.guarantee import guarantee, site_epsilons
 from fedpeft.privacy.accountant import epsilon_pld
 from fedpeft.privacy.clipping import released_size
 from fedpeft.privacy.events import GAUSSIAN
-from fedpeft.privacy.histogram import VoteRequest
+from fedpeft.privacy.histogram import SELECTION, SYNTHESIS
 from fedpeft.privacy.schedules.base import find as find_schedule
 from fedpeft.privacy.schedules.base import stretches
 from fedpeft.privacy.schedules.calibrated import Parts, calibrate_parts
 from fedpeft.privacy.tasks import epsilon_by_task
+from fedpeft.selection.budget import signal_over_noise as signal_over_noise_of_blocks
+from fedpeft.selection.budget import warnings_of as block_warnings
 from fedpeft.synthesis.budget import TradeOff
 from fedpeft.training.learning_rate import learning_rates
 from fedpeft.types import JsonDict, Layout, PrivacyEvent, Schedule
@@ -130,7 +132,7 @@ class Plan:
             ]
             stages[stage] = {"epsilon": max(alone)}
         if self.synthesis is not None:
-            stages[VoteRequest.stage] |= self.synthesis.to_json()
+            stages[SYNTHESIS] |= self.synthesis.to_json()
         return stages
 
     def to_json(self) -> JsonDict:
@@ -168,7 +170,8 @@ def make_plan(config: RunConfig) -> Plan:
     dimensions = dimension_rule(
         layout.size, [site.declared_units for site in sites], [epsilons[s.name] for s in sites], config.delta
     )
-    told = synthesis.warnings() if synthesis else ()
+    blocks = len({segment.block for segment in layout.segments})
+    told = (*(synthesis.warnings() if synthesis else ()), *_block_warnings(config, sites, blocks))
     return Plan(
         epsilon=max(epsilons.values()),
         delta=config.delta,
@@ -213,8 +216,8 @@ def _site_plan(config: RunConfig, name: str, declared_units: int, released: int)
 
 def _trade_off(config: RunConfig, sites: tuple[SitePlan, ...]) -> TradeOff | None:
     """Of the votes on bins; ``None`` where there are none."""
-    stage = VoteRequest.stage
-    multipliers = tuple(m for site in sites for name, m, _ in site.votes if name == stage)
+    stage = SYNTHESIS
+    multipliers = _multipliers(sites, stage)
     if not multipliers:
         return None
     rate, epsilons, ratios = config.training.sampling_rate, site_epsilons(config), []
@@ -230,6 +233,19 @@ def _trade_off(config: RunConfig, sites: tuple[SitePlan, ...]) -> TradeOff | Non
         delta=config.delta,
         inflation=max(ratios),
     )
+
+
+def _multipliers(sites: tuple[SitePlan, ...], stage: str) -> tuple[float, ...]:
+    return tuple(m for site in sites for name, m, _ in site.votes if name == stage)
+
+
+def _block_warnings(config: RunConfig, sites: tuple[SitePlan, ...], num_blocks: int) -> tuple[str, ...]:
+    """On a vote on blocks that noise would drown; none where there is no vote."""
+    multipliers = _multipliers(sites, SELECTION)
+    if not multipliers:
+        return ()
+    units = sum(site.declared_units for site in sites)
+    return block_warnings(signal_over_noise_of_blocks(config.selection, multipliers, units, num_blocks))
 
 
 def _stretches(config: RunConfig) -> Parts:

@@ -23,7 +23,7 @@ from fedpeft.errors import ConfigError
 from fedpeft.evaluation import Scores, evaluate, summarize
 from fedpeft.federation import CHECKPOINT_FOLDER, Outcome, RoundPlan, run_rounds
 from fedpeft.folder import RESULT_FILE
-from fedpeft.layer_choice import read_choice
+from fedpeft.layer_choice import read_choice, rounds_of
 from fedpeft.plan import Plan, make_plan
 from fedpeft.privacy.allocation.allocator import Allocator
 from fedpeft.privacy.allocation.base import find as find_allocation
@@ -168,7 +168,9 @@ def _rounds(
         RoundPlan(
             local_steps=config.training.local_steps,
             learning_rates=learning_rates(config.training, config.federation.rounds),
-            allocator=make_allocator(config.privacy, plan.layout, workspace.public_start),
+            allocator=make_allocator(
+                config.privacy, plan.layout, workspace.public_start, rounds_of(workspace.out)
+            ),
             smoother=Smoother(plan.layout, config.federation.layer_smoothing),
             clipping=config.privacy.clipping,
             layout_digest=workspace.adapter.digest,
@@ -211,7 +213,10 @@ def released_adapter(federation: FederationSettings, state: Checkpoint) -> Float
 
 
 def make_allocator(
-    privacy: PrivacySettings, layout: Layout, public: PublicStatistics | None = None
+    privacy: PrivacySettings,
+    layout: Layout,
+    public: PublicStatistics | None = None,
+    turns: tuple[tuple[int, ...], ...] = (),
 ) -> Allocator:
     """What ``[privacy]`` says on how noise is shared among the segments of ``layout``.
 
@@ -219,6 +224,7 @@ def make_allocator(
         privacy: of the run.
         layout: of the adapter.
         public: what ``privacy.allocation_start`` holds.
+        turns: the blocks that each round trains, where they take turns.
     """
     return Allocator(
         find_allocation(privacy.allocation),
@@ -228,6 +234,7 @@ def make_allocator(
         drop_after=privacy.drop_after,
         clip_quantile=privacy.clip_quantile,
         public=public,
+        turns=turns,
     )
 
 

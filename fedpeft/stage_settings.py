@@ -32,13 +32,25 @@ class SynthesisSettings(Section):
 
 
 class SelectionSettings(Section):
-    """Which blocks are trained, chosen before the first round from public or synthetic rows, at no cost."""
+    """Which blocks are trained, chosen before the first round.
+
+    Votes of the sites cost a share of epsilon; all else looks at public or synthetic rows, at no cost.
+    """
 
     selector: Text | None = None
-    """Default: `adapter.layers` says which. `all`. `last-k`, `random-k`: that many. `selft`: sets of blocks
-    are trained for a while on public or synthetic rows under the noise of the run, and ranked (DP-SelFT)."""
+    """Default: `adapter.layers` says which. `all`. `last-k`, `random-k`: that many. `rotating`: that many at
+    a time, in turn. `selft`: sets of blocks are trained for a while on public or synthetic rows under the
+    noise of the run, and ranked (DP-SelFT). `vote`: the sites' records vote, once, for a share of epsilon."""
     size: Literal["auto"] | Count = "auto"
     """Number of blocks. `auto`: a quarter of them; with `selft`, whatever is best."""
+    period: Count = 1
+    """Of `rotating`: rounds after which other blocks have their turn."""
+    epsilon_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Of `vote`: share of epsilon that the votes may cost by themselves; composed with the steps they cost
+    much less."""
+    vote_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Of `vote`: share of each site's units that vote, chosen by a hash of each. Fewer cost less time, and
+    are told less clearly from noise."""
     data: FilePath | None = None
     """Public rows with the columns of [data], .csv, .parquet or else jsonl; or a folder of synthetic data and
     its certificate."""

@@ -1,20 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run does before its first round: synthetic data, where its configuration asks for them."""
+"""What a run does before its first round: synthetic data, and the choice of the blocks to train."""
 
 from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import numpy as np
 
 from fedpeft.config import RunConfig
 from fedpeft.federation import Scheduler
 from fedpeft.folder import new_run_id
 from fedpeft.guarantee import site_epsilons
+from fedpeft.layer_choice import choose_layers, read_choice, to_bytes, write_choice
 from fedpeft.plan import Plan
 from fedpeft.privacy.fitting import fitted
-from fedpeft.privacy.histogram import VotingTransport
-from fedpeft.synthesis.base import find
+from fedpeft.privacy.histogram import SELECTION, VotingTransport, block_map
+from fedpeft.selection.base import Progress
+from fedpeft.synthesis import begun as begun_file
+from fedpeft.synthesis.base import Tally, find
 from fedpeft.synthesis.begun import Begun
+from fedpeft.synthesis.booth import Booth, Question, Terms
+from fedpeft.synthesis.certificate import contribution_from_json, contribution_to_json
 from fedpeft.synthesis.dataset import FOLDER
 from fedpeft.synthesis.stage import StagePlan, synthesize
-from fedpeft.types import Schedule, SiteFacts
+from fedpeft.types import JsonDict, PrivacyEvent, Schedule, SiteFacts
 from fedpeft.workspace import Workspace
 
 
@@ -28,26 +39,99 @@ def begin(workspace: Workspace, plan: Plan, transport: VotingTransport) -> Begun
         FedpeftError: a stage cannot be carried out; what is complete is in the run's folder.
     """
     config = workspace.config
-    run_id = new_run_id(config)
     if config.synthesis.generator is None:
-        return Begun(run_id, {})
-    begun, _ = synthesize(transport, stage_plan(config, plan, run_id), run_id, workspace.out / FOLDER)
-    return begun
+        begun = _begun(config, workspace.out)
+    else:
+        run_id = new_run_id(config)
+        stage = stage_plan(config, plan, run_id)
+        begun, _ = synthesize(transport, stage, run_id, workspace.out / FOLDER)
+    events = dict(begun.events)
+    for site, event in _events_of_choice(workspace.out).items():
+        events[site] = (*events.get(site, ()), event)
+    return dataclasses.replace(begun, events=events)
 
 
 def stage_plan(config: RunConfig, plan: Plan, run_id: str) -> StagePlan:
     """Of synthesis."""
     name = config.synthesis.generator
     assert name is not None
-    return StagePlan(
-        generator=find(name)(config.synthesis, config.data),
-        name=name,
+    generator = find(name)(config.synthesis, config.data)
+    return StagePlan(generator=generator, name=name, terms=terms_of(config, plan, run_id))
+
+
+def terms_of(config: RunConfig, plan: Plan, run_id: str) -> Terms:
+    """Of votes."""
+    return Terms(
         schedule=scheduler(config, plan, run_id),
         unit=plan.unit,
         delta=plan.delta,
         num_sites=len(plan.sites),
         deadline_s=config.federation.deadline_s,
     )
+
+
+def choose_by_votes(
+    workspace: Workspace, plan: Plan, transport: VotingTransport, progress: Progress | None = None
+) -> JsonDict:
+    """Choose the blocks to train by the sites' votes; writes nothing but their commitments.
+
+    Args:
+        workspace: its adapter has all blocks.
+        plan: of the run with all blocks.
+        transport: reaches the sites.
+        progress: hears of how far it is.
+
+    Returns:
+        What ``selection.json`` holds.
+
+    Raises:
+        FedpeftError: the stage cannot be carried out.
+    """
+    config, out = workspace.config, workspace.out
+    begun = _begun(config, out)
+    booth = Booth(transport, terms_of(config, plan, begun.run_id), begun, out)
+    blocks = sorted({segment.block for segment in plan.layout.segments})
+    counts = np.zeros(max(blocks) + 1)
+    noise = 0.0
+
+    def poll(size: int) -> Tally:
+        nonlocal noise
+        axes = np.eye(len(blocks), dtype=np.float32)
+        tally = booth.poll(Question(SELECTION, block_map(workspace.adapter.digest), size, axes))
+        counts[blocks], noise = tally.counts, tally.noise
+        return Tally(counts, noise)
+
+    found = choose_layers(config, plan, None, progress, workspace.backbone, poll)
+    return found | {
+        "privacy": "the sites' votes were charged; see plan and ledgers",
+        "votes": {
+            "counts": counts.tolist(),
+            "noise": noise,
+            "contributors": {s: contribution_to_json(c) for s, c in booth.contributors.items()},
+            "left_out": booth.left_out,
+        },
+    }
+
+
+def keep_choice(config: RunConfig, out: Path, found: JsonDict) -> None:
+    """Write ``selection.json``, and bind the run to exactly this file, first.
+
+    Raises:
+        RunDirectoryError: the folder cannot be written.
+    """
+    digest = hashlib.sha256(to_bytes(found)).hexdigest()
+    begun_file.save(dataclasses.replace(_begun(config, out), choice=digest), out)
+    write_choice(out, found)
+
+
+def _begun(config: RunConfig, out: Path) -> Begun:
+    return begun_file.load(out) or Begun(new_run_id(config), {})
+
+
+def _events_of_choice(out: Path) -> dict[str, PrivacyEvent]:
+    votes = (read_choice(out) or {}).get("votes", {})
+    found = votes.get("contributors", {})
+    return {site: contribution_from_json(fields).event for site, fields in found.items()}
 
 
 def scheduler(config: RunConfig, plan: Plan, run_id: str) -> Scheduler:

@@ -27,6 +27,9 @@ MAX_CRASH_RESERVE = 1000
 FILTER_RUN = "filter"
 """The ``run_id`` of requests that belong to no run: a site's Renyi filter pays for them, if it has one."""
 
+TRAINING = "training"
+"""The stage that no run is without."""
+
 FloatVector = npt.NDArray[np.float32]
 
 TaskWeights = tuple[tuple[str, float], ...]
@@ -135,7 +138,7 @@ class Schedule:
         parts: ``(noise_multiplier, steps)`` of one stretch of steps after another. A reserve for crashes is
             steps that the plan does not need, at the smallest multiplier: they can pay for any other.
         sampling_rate: of every step.
-        stage: what the steps are for; the policy lists those it allows.
+        stage: what the steps are for, or several such joined with ``+``; the policy lists those it allows.
         votes: ``(stage, noise_multiplier, releases)`` of releases about every unit, beside the steps.
     """
 
@@ -143,7 +146,7 @@ class Schedule:
     parts: tuple[tuple[float, int], ...]
     sampling_rate: float
     unit: str
-    stage: str = "training"
+    stage: str = TRAINING
     votes: tuple[tuple[str, float, int], ...] = ()
 
     @classmethod
@@ -156,7 +159,7 @@ class Schedule:
     @property
     def stages(self) -> tuple[str, ...]:
         """All that it is for, in the order in which they come."""
-        return tuple(dict.fromkeys([*(stage for stage, _, _ in self.votes), self.stage]))
+        return tuple(dict.fromkeys([*(stage for stage, _, _ in self.votes), *self.stage.split("+")]))
 
     @property
     def steps(self) -> int:

@@ -6,8 +6,11 @@ from __future__ import annotations
 from fedpeft.config import RunConfig
 from fedpeft.privacy.accountant import calibrate
 from fedpeft.privacy.events import GAUSSIAN
+from fedpeft.privacy.histogram import SELECTION, SYNTHESIS
 from fedpeft.privacy.metric import EvaluateRequest
 from fedpeft.privacy.policy import Stage
+from fedpeft.selection.budget import asks_sites
+from fedpeft.selection.budget import votes_of as selection_votes
 from fedpeft.settings import EvaluationSettings
 from fedpeft.synthesis.base import find
 from fedpeft.synthesis.budget import votes_of as synthesis_votes
@@ -20,15 +23,20 @@ Votes = tuple[tuple[str, float, int], ...]
 def stages_of(config: RunConfig) -> tuple[Stage, ...]:
     """What the run asks of a site."""
     generator = config.synthesis.generator
-    votes = generator is not None and find(generator).asks_sites
-    stages: tuple[Stage, ...] = ("synthesis", "training") if votes else ("training",)
-    return (*stages, "evaluation") if config.evaluation.private else stages
+    wanted: dict[Stage, bool] = {
+        SYNTHESIS: generator is not None and find(generator).asks_sites,
+        SELECTION: asks_sites(config.selection),
+        "training": True,
+        "evaluation": config.evaluation.private,
+    }
+    return tuple(stage for stage, is_wanted in wanted.items() if is_wanted)
 
 
 def votes_of(config: RunConfig, epsilon: float) -> Votes:
     """All releases about every unit, in the order in which they come."""
     synthesis = synthesis_votes(config.synthesis, epsilon, config.delta)
-    return (*synthesis, *evaluation_votes(config.evaluation, epsilon, config.delta))
+    selection = selection_votes(config.selection, epsilon, config.delta)
+    return (*synthesis, *selection, *evaluation_votes(config.evaluation, epsilon, config.delta))
 
 
 def events_beside(config: RunConfig, votes: Votes) -> tuple[PrivacyEvent, ...]:

@@ -223,6 +223,7 @@ class Workspace:
             weights=self.weights[name],
             held_out=self._held_out(name),
             texts=self.data[name].texts() if "synthesis" in policy.stages else None,
+            vote_share=self.config.selection.vote_share,
             progress=self._site_progress(name),
             inbox=None if inbox is None else Inbox(inbox, self.backbone.name),
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fedpeft import layer_choice
+from fedpeft import layer_choice, stages
 from fedpeft.baselines import run_baselines
 from fedpeft.cli import main
 from fedpeft.config import load_config
@@ -118,7 +118,7 @@ def test_a_run_that_was_killed_before_the_choice_makes_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(simulation, "write_choice", lambda *_: (_ for _ in ()).throw(RuntimeError("killed")))
+        patch.setattr(stages, "write_choice", lambda *_: (_ for _ in ()).throw(RuntimeError("killed")))
         with pytest.raises(RuntimeError, match="killed"):
             run_of(folder, *LAST)
     assert read_choice(folder / "run") is None

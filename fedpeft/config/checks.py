@@ -130,6 +130,10 @@ def _selection(config: RunConfig) -> Iterator[Problem]:
         rule = f"is of all segments, of which selection.selector = {shown(selector)} leaves some; remove one"
         keys = ("privacy.allocation_start", "selection.selector")
         yield Problem(keys, f"privacy.allocation_start = {shown(str(start))}: {rule}")
+    if selector == "rotating" and config.privacy.drop_after:
+        rule = 'gives segments up for good, which selector = "rotating" lets wait for their turn; set it to 0'
+        keys = ("privacy.drop_after", "selection.selector")
+        yield Problem(keys, f"privacy.drop_after = {config.privacy.drop_after}: {rule}")
     steps = config.selection.warm_start
     if steps and config.selection.data is None:
         rule = "trains on the rows of selection.data, which is missing; give it, or leave this out"
@@ -147,6 +151,10 @@ def _releases_beside_the_steps_know_no_tasks(config: RunConfig) -> Iterator[Prob
         rule = "cannot go together with weights of tasks, whose epsilons do not count votes"
         line = f'{key} = {shown(config.synthesis.generator)}: {rule}; take "public", or leave the weights out'
         yield Problem((key, weights), line)
+    if config.selection.selector == "vote":
+        key = "selection.selector"
+        rule = "cannot go together with weights of tasks, whose epsilons do not count votes"
+        yield Problem((key, weights), f'{key} = "vote": {rule}; take another, or leave the weights out')
     if config.evaluation.private:
         key = "evaluation.private"
         rule = "cannot go together with weights of tasks, whose epsilons do not count evaluations"

@@ -16,6 +16,7 @@ from fedpeft.data.records import Record
 # changing one changes every split.
 _HELD_OUT_KEY = b"fedpeft held-out units 1"
 _CHOICE_KEY = b"fedpeft records of a unit 1"
+_VOTE_KEY = b"fedpeft units that vote on blocks 1"
 
 
 def keyed_hash(text: str, key: bytes) -> int:
@@ -31,6 +32,16 @@ def is_held_out(unit: str, fraction: float) -> bool:
         fraction: expected share of the units held out, 0 <= fraction < 1.
     """
     return keyed_hash(unit, _HELD_OUT_KEY) < int(fraction * 2**64)
+
+
+def votes_on_blocks(unit: str, share: float) -> bool:
+    """Say whether a unit votes on blocks where a share of the units does; depends on nothing else.
+
+    Args:
+        unit: the unit's name.
+        share: expected share of the units that vote, 0 < share <= 1.
+    """
+    return keyed_hash(unit, _VOTE_KEY) < int(share * 2**64)
 
 
 def choose_within_unit(records: Iterable[Record], limit: int) -> list[Record]:

@@ -25,14 +25,14 @@ from fedpeft.layer_choice import (
     read_choice,
     read_split,
     with_layers,
-    write_choice,
 )
 from fedpeft.plan import Plan
 from fedpeft.privacy.metric import EvaluatingTransport
 from fedpeft.run import Reporter, conduct, plan_of
 from fedpeft.run_sources import Sources, read_sources
+from fedpeft.selection.budget import asks_sites
 from fedpeft.shared import Shared
-from fedpeft.stages import begin
+from fedpeft.stages import begin, choose_by_votes, keep_choice
 from fedpeft.stopwatch import Stopwatch
 from fedpeft.synthesis.dataset import FOLDER, SyntheticDataset
 from fedpeft.training.local import StepProgress
@@ -115,6 +115,37 @@ def synthesize(config: RunConfig, out: Path, *, sources: Sources | None = None) 
     return SyntheticDataset.read(out / FOLDER)
 
 
+def select(config: RunConfig, out: Path, *, sources: Sources | None = None) -> JsonDict:
+    """The choice of blocks of ``config`` alone, after its synthesis; ``resume(out)`` goes on from there.
+
+    Args:
+        config: a complete run, with ``selection.selector``.
+        out: folder for the run's files; must not exist yet, or be empty.
+        sources: as for ``simulate``.
+
+    Returns:
+        What ``selection.json`` holds.
+
+    Raises:
+        UserError: something the user gave cannot be used; nothing was spent.
+        FedpeftError: the stage cannot be carried out.
+    """
+    plan, _, rows, sources = together(
+        lambda: plan_of(config),
+        lambda: check_folder(out),
+        lambda: _rows_to_choose_by(config),
+        lambda: sources or read_sources(config),
+    )
+    watch = Stopwatch()
+    with Workspace(config, out, None, sources) as workspace:
+        prepare_folder(config, plan, out)
+        rows = _synthesize(workspace, plan, watch) or rows
+        _choose(workspace, plan, rows, None, watch)
+    found = read_choice(out)
+    assert found is not None  # it was just written
+    return found
+
+
 def resume(out: Path, observer: Observer | None = None, *, sources: Sources | None = None) -> JsonDict:
     """Go on with the simulation in ``out`` from its last complete round.
 
@@ -187,11 +218,16 @@ def _choose(
     config, out = workspace.config, workspace.out
     if config.selection.selector is None or read_choice(out) is not None:
         return plan
-    since = monotonic()
+    since, hears = monotonic(), observer.stage if observer else None
+    if asks_sites(config.selection):  # of the adapter with all blocks
+        found = _with_sites(
+            workspace, plan, lambda transport: choose_by_votes(workspace, plan, transport, hears)
+        )
+        keep_choice(config, out, found)
     with workspace.without_adapter() as change:
-        hears = observer.stage if observer else None
-        found = choose_layers(config, plan, rows, hears, workspace.backbone)
-        write_choice(out, found)
+        if not asks_sites(config.selection):
+            found = choose_layers(config, plan, rows, hears, workspace.backbone)
+            keep_choice(config, out, found)
         change(with_layers(config, found))
     watch.lap("select", since)
     return plan_of(workspace.config)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +16,29 @@ from fedpeft.types import PROTOCOL_VERSION, FloatVector, PrivacyEvent, RefusalCo
 MAX_BINS = 4096
 MAX_NEIGHBOURS = 64
 
+SYNTHESIS: Final = "synthesis"
+"""Stage of votes on bins of texts."""
+SELECTION: Final = "selection"
+"""Stage of votes on the adapter's blocks."""
+
+_BLOCK_GRADIENTS: Final = "block-gradients "
+
+
+def block_map(layout_digest: str) -> str:
+    """The name of the map from a record to the lengths of its gradient, one for each block of an adapter."""
+    return _BLOCK_GRADIENTS + layout_digest
+
 
 @dataclass(frozen=True, slots=True)
 class VoteRequest:
     """A vote asked of one site: every training unit votes for the bins that its records are nearest to.
 
     Attributes:
-        run_id: of a commitment that has votes of the stage ``"synthesis"``.
+        run_id: of a commitment that has votes of the request's stage.
         noise_multiplier: standard deviation of the noise on each bin; a unit's vote has L2 norm at most 1.
-        embedding: the public map from text to vectors that ``bins`` were made with.
+        embedding: the public map from a record to a vector, that ``bins`` lie in the range of: of its text,
+        or
+            what :func:`block_map` names.
         neighbours: k, for how many bins each record votes, ``1/sqrt(k)`` for each.
         bins: ``(num_bins, dimension)`` float32, public.
     """
@@ -38,10 +52,14 @@ class VoteRequest:
     ledger_head: str
     protocol: int = PROTOCOL_VERSION
 
-    stage: ClassVar[str] = "synthesis"
     kind: ClassVar[str] = "gaussian"
     sampling_rate: ClassVar[float] = 1.0
     local_steps: ClassVar[int] = 1
+
+    @property
+    def stage(self) -> str:
+        """What the vote is for, and which committed votes pay for it."""
+        return SELECTION if self.embedding.startswith(_BLOCK_GRADIENTS) else SYNTHESIS
 
     def digest(self) -> str:
         """Hash of the whole content but the echoed head."""

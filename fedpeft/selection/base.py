@@ -2,7 +2,8 @@
 """How the blocks to train are chosen before the first round; a selector is one file.
 
 A file of this folder with one final class ``Rule`` that derives from ``Selector`` is an option of
-``selection.selector`` (``a_b.py`` is ``"a-b"``). What it is given holds no site and no private record.
+``selection.selector`` (``a_b.py`` is ``"a-b"``). What it is given holds no site and no private record; what
+sites release for it they were charged for.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ from fedpeft.errors import ConfigError
 from fedpeft.selection.candidates import Candidate
 from fedpeft.selection.trials import Outcome, Trials
 from fedpeft.stage_settings import SelectionSettings
+from fedpeft.synthesis.base import Tally
 from fedpeft.types import JsonDict
+
+BlockPoll = Callable[[int], Tally]
+"""Has every site vote on all blocks, once; each record for so many of them."""
 
 Progress = Callable[[str, int, int], None]
 """Hears of what is done, how many of it, out of how many."""
@@ -25,19 +30,23 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """All that a selector may look at: public, or synthetic under a certificate of its own.
+    """All that a selector may look at: public, synthetic under a certificate of its own, or released.
 
     Attributes:
         num_blocks: of the backbone.
         settings: of ``[selection]``.
         trials: train and score sets of blocks on the public or synthetic rows; ``None`` without rows.
         progress: hears of trials.
+        rounds: of the run.
+        poll: asks the sites, where there are any.
     """
 
     num_blocks: int
     settings: SelectionSettings
     trials: Trials | None = None
     progress: Progress | None = None
+    rounds: int = 1
+    poll: BlockPoll | None = None
 
     def size(self) -> int:
         """The number of blocks that was asked for, by itself a quarter of them.
@@ -98,11 +107,13 @@ class Selection:
         layers: the blocks to train, ascending.
         why: in one sentence.
         candidates: those that were tried, best first among those that went furthest.
+        rounds: of each round, the blocks that it trains; empty where all rounds train all of ``layers``.
     """
 
     layers: tuple[int, ...]
     why: str
     candidates: tuple[Scored, ...] = ()
+    rounds: tuple[tuple[int, ...], ...] = ()
 
 
 class Selector(ABC):
@@ -110,6 +121,9 @@ class Selector(ABC):
 
     needs_rows: ClassVar[bool] = False
     """Whether it tries sets of blocks on public or synthetic rows."""
+
+    asks_sites: ClassVar[bool] = False
+    """Whether it calls ``poll``, which costs the sites a share of epsilon."""
 
     @abstractmethod
     def choose(self, inputs: Inputs) -> Selection:

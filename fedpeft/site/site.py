@@ -9,32 +9,33 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from torch import nn
 
 from fedpeft.adapters.adapter import Adapter
+from fedpeft.data.embedding import DIMENSION, NAME
+from fedpeft.data.split import votes_on_blocks
 from fedpeft.delivery import Delivery
 from fedpeft.errors import MechanismError, Refusal
-from fedpeft.privacy.clipping import RULES as CLIPPING_RULES
-from fedpeft.privacy.clipping import is_scale
-from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
+from fedpeft.privacy.histogram import SELECTION, PrivateHistogram, VoteRequest, block_map
 from fedpeft.privacy.ledger import Ledger
 from fedpeft.privacy.metric import EvaluateRequest, Payable, PrivateMetric
 from fedpeft.privacy.policy import Policy
 from fedpeft.privacy.randomness import Randomness
-from fedpeft.privacy.tasks import UnitWeights, are_weights
+from fedpeft.privacy.tasks import UnitWeights
+from fedpeft.site.block_votes import block_points, num_blocks
 from fedpeft.site.evaluation import HeldOut, check_evaluation, release_metric
-from fedpeft.site.fields import check_protocol, is_positive, refuse_malformed
 from fedpeft.site.inbox import Inbox, check_delivery
 from fedpeft.site.payload import from_bytes, histogram_from_bytes, metric_from_bytes, to_bytes
-from fedpeft.site.voting import Texts, check_vote, release_vote
+from fedpeft.site.rounds import charged_event, check_request
+from fedpeft.site.voting import Texts, check_vote, in_blocks, release_vote, vote_blocks
 from fedpeft.training.execution import Execution
 from fedpeft.training.local import LocalPlan, Progress, Units, local_update
 from fedpeft.types import (
-    PrivacyEvent,
     PrivateUpdate,
     RefusalCode,
     Schedule,
@@ -45,6 +46,7 @@ from fedpeft.types import (
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+FloatMatrix = npt.NDArray[np.float64]
 
 
 class Workbench(Protocol):
@@ -73,6 +75,7 @@ class Site:
         held_out: HeldOut | None = None,
         weights: UnitWeights | None = None,
         texts: Texts | None = None,
+        vote_share: float = 1.0,
         progress: Progress | None = None,
         inbox: Inbox | None = None,
     ) -> None:
@@ -88,7 +91,8 @@ class Site:
             arithmetic: the organization's own choice; a file of ``privacy/arithmetic``.
             held_out: for private evaluations, if the site serves any.
             weights: of the tasks, and what each unit's is; default: all units alike.
-            texts: of the training records, for votes, if the site serves any.
+            texts: of the training records, for votes on bins, if the site serves any.
+            vote_share: of the training units that vote on blocks; which ones, a hash of each says.
             progress: the site's own terminal.
             inbox: where deliveries are kept, if the site takes any.
         """
@@ -102,6 +106,7 @@ class Site:
         self._held_out = held_out
         self._weights = weights or UnitWeights()
         self._texts = texts
+        self._vote_share = vote_share
         self._progress = progress
         self._inbox = inbox
 
@@ -163,11 +168,15 @@ class Site:
         """
         self._check_stage(request.stage)
         self._check_unweighted(request.stage)
-        check_vote(request)
+        adapter = self._workbench.adapter
+        check_vote(request, {NAME: DIMENSION, block_map(adapter.digest): num_blocks(adapter.layout)})
+        if request.stage == SELECTION:
+            return self._paid(request, histogram_from_bytes, lambda: self._block_histogram(request))
         texts = self._texts
         if texts is None:
             raise Refusal(RefusalCode.POLICY, "synthesis: this site does not vote")
-        return self._paid(request, histogram_from_bytes, lambda: self._histogram(request, texts))
+        votes = vote_blocks(texts, request.bins.astype(np.float64), request.neighbours)
+        return self._paid(request, histogram_from_bytes, lambda: self._histogram(request, votes))
 
     def deliver(self, delivery: Delivery) -> None:
         """Keep what a run of this site ended with; the same again changes nothing.
@@ -204,10 +213,18 @@ class Site:
                 randomness=self._new_randomness(request.request_id),
             )
 
-    def _histogram(self, request: VoteRequest, texts: Texts) -> PrivateHistogram:
+    def _block_histogram(self, request: VoteRequest) -> PrivateHistogram:
+        bench = self._workbench
+        units = {unit: own for unit, own in self._units.items() if votes_on_blocks(unit, self._vote_share)}
+        with bench.lock:
+            points = block_points(bench.model, bench.adapter, units, self._max_tokens, bench.execution)
+            votes = in_blocks(points, request.bins.astype(np.float64), request.neighbours)
+            return self._histogram(request, votes)
+
+    def _histogram(self, request: VoteRequest, votes: Iterable[FloatMatrix]) -> PrivateHistogram:
         return release_vote(
             request,
-            texts,
+            votes,
             ledger=self.ledger,
             unit=self.policy.unit,
             arithmetic=self._arithmetic,
@@ -229,7 +246,7 @@ class Site:
                 self._workbench.execution,
                 self._weights,
             )
-        if released.event != _charged_event(request, self.policy.unit):
+        if released.event != charged_event(request, self.policy.unit):
             raise MechanismError("the mechanism's event is not the one that was charged; nothing is released")
         update = PrivateUpdate(request.request_id, released.value, released.event, head)
         self.ledger.store(request.request_id, to_bytes(update))
@@ -261,36 +278,3 @@ class Site:
             max_tokens=self._max_tokens,
             arithmetic=self._arithmetic,
         )
-
-
-def check_request(request: TrainRequest, adapter: Adapter) -> None:
-    """Refuse a request that could not be served, before any data is read.
-
-    Raises:
-        Refusal: ``PROTOCOL`` for another version, ``MALFORMED`` for any field out of its range.
-    """
-    check_protocol(request.protocol)
-    num_segments = len(adapter.layout.segments)
-    refuse_malformed(
-        {
-            "run_id": bool(request.run_id),
-            "request_id": bool(request.request_id),
-            "round_number": request.round_number >= 1,
-            "local_steps": request.local_steps >= 1,
-            "learning_rate": is_positive(request.learning_rate),
-            "noise_multiplier": is_positive(request.noise_multiplier),
-            "sampling_rate": is_positive(request.sampling_rate) and request.sampling_rate <= 1,
-            "scales": len(request.scales) == num_segments and all(map(is_scale, request.scales)),
-            "clipping": request.clipping in CLIPPING_RULES,
-            "task_weights": are_weights(request.task_weights),
-            "layout_digest": request.layout_digest == adapter.digest,
-            "adapter": request.adapter.shape == (adapter.layout.size,)
-            and bool(np.isfinite(request.adapter).all()),
-        }
-    )
-
-
-def _charged_event(request: TrainRequest, unit: str) -> PrivacyEvent:
-    return PrivacyEvent(
-        "poisson-gaussian", request.noise_multiplier, request.sampling_rate, request.local_steps, unit
-    )

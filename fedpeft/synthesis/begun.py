@@ -23,11 +23,13 @@ class Begun:
     Attributes:
         run_id: of the schedules.
         schedules: by site; empty where no site was asked yet.
+        choice: SHA-256 of the file that says which blocks were chosen for the run; empty before it is made.
         events: what each site has released since, by site; not kept in the file.
     """
 
     run_id: str
     schedules: dict[str, Schedule]
+    choice: str = ""
     events: dict[str, tuple[PrivacyEvent, ...]] = field(default_factory=dict)
 
 
@@ -40,6 +42,7 @@ def save(begun: Begun, folder: Path) -> None:
     data = {
         "run_id": begun.run_id,
         "schedules": {site: asdict(schedule) for site, schedule in begun.schedules.items()},
+        "choice": begun.choice,
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,6 +65,6 @@ def load(folder: Path) -> Begun | None:
     try:
         data = json.loads(path.read_text("utf-8"))
         schedules = {site: schedule_from_json(fields) for site, fields in data["schedules"].items()}
-        return Begun(data["run_id"], schedules)
+        return Begun(data["run_id"], schedules, data["choice"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunDirectoryError(f"{path}: is damaged ({error}); start the run anew") from error

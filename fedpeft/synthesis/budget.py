@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fedpeft.privacy.accountant import calibrate, epsilon
-from fedpeft.privacy.histogram import VoteRequest
+from fedpeft.privacy.histogram import SYNTHESIS
 from fedpeft.stage_settings import SynthesisSettings
 from fedpeft.synthesis.base import find
 from fedpeft.types import JsonDict, PrivacyEvent
@@ -26,7 +26,7 @@ def votes_of(settings: SynthesisSettings, epsilon: float, delta: float) -> tuple
     """
     if settings.generator is None or not find(settings.generator).asks_sites:
         return ()
-    return ((VoteRequest.stage, calibrate(settings.epsilon_share * epsilon, delta, 1.0, 1), 1),)
+    return ((SYNTHESIS, calibrate(settings.epsilon_share * epsilon, delta, 1.0, 1), 1),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,10 +63,7 @@ class Certificate:
 
     def to_json(self) -> str:
         """One JSON object, indented."""
-        sites = {
-            name: asdict(site) | {"event": json.loads(event_to_json(site.event))}
-            for name, site in self.contributors.items()
-        }
+        sites = {name: contribution_to_json(site) for name, site in self.contributors.items()}
         data = {"version": VERSION} | asdict(self) | {"contributors": sites}
         return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -81,7 +78,7 @@ class Certificate:
             data = json.loads(text)
             if data.pop("version") != VERSION or data.keys() != {item.name for item in fields(cls)}:
                 raise ValueError("another version, or other keys")
-            sites = {name: _contribution(site) for name, site in data.pop("contributors").items()}
+            sites = {name: contribution_from_json(site) for name, site in data.pop("contributors").items()}
             made = cls(**data, contributors=sites)
             _check_types(made)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, EventError) as error:
@@ -112,7 +109,17 @@ def cost_of(events: list[PrivacyEvent], delta: float) -> float:
     return max((epsilon([event], delta) for event in events), default=0.0)
 
 
-def _contribution(data: JsonDict) -> Contribution:
+def contribution_to_json(site: Contribution) -> JsonDict:
+    """For a file."""
+    return asdict(site) | {"event": json.loads(event_to_json(site.event))}
+
+
+def contribution_from_json(data: JsonDict) -> Contribution:
+    """What :func:`contribution_to_json` made.
+
+    Raises:
+        ValueError, TypeError, KeyError, EventError: it is something else.
+    """
     made = Contribution(**data | {"event": event_from_json(json.dumps(data["event"]))})
     _require("declared_units", type(made.declared_units) is int and made.declared_units >= 1)
     _require("request_id", isinstance(made.request_id, str))

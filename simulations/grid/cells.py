@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 _FROM_RESULT = (
     "guarantee", "epsilon", "epsilon_spent", "delta", "unit", "noise_multiplier_by_site", "backbone_digest",
     "rounds_completed", "stopped_because", "trainable_parameters", "trainable_percent", "metrics", "data",
-    "seconds", "bytes_up", "bytes_down",
+    "selection", "seconds", "bytes_up", "bytes_down",
 )  # fmt: skip
 
 

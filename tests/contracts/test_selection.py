@@ -7,6 +7,7 @@ import ast
 import inspect
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fedpeft.selection
@@ -15,6 +16,7 @@ from fedpeft.errors import UserError
 from fedpeft.selection.base import Inputs, Selection, Selector, find
 from fedpeft.selection.trials import Effort, Outcome
 from fedpeft.stage_settings import SelectionSettings
+from fedpeft.synthesis.base import Tally
 
 NAMES = option_names("selection.selector")
 FORBIDDEN = ("fedpeft.site", "fedpeft.privacy.ledger", "fedpeft.privacy.mechanism", "fedpeft.federation")
@@ -33,8 +35,14 @@ class KnownTrials:
         return Outcome((loss,) * effort.seeds, len(layers))
 
 
+def known_votes(size: int) -> Tally:
+    """Blocks 4 and 5 have more votes than noise makes, whatever each record votes for."""
+    return Tally(np.array([9.0, 9, 9, 9, 90, 80, 9, 9]) * size**0.5, 2.0)
+
+
 def choose(name: str, **settings: object) -> Selection:
-    return find(name).choose(Inputs(8, SelectionSettings(selector=name, **settings), KnownTrials()))
+    chosen = SelectionSettings(selector=name, **settings)
+    return find(name).choose(Inputs(8, chosen, KnownTrials(), rounds=6, poll=known_votes))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -56,7 +64,9 @@ class TestSelector:
         assert choose(name, seed=seed) == found
 
     def test_a_size_holds_or_is_refused(self, name: str) -> None:
-        assert len(choose(name, size=2).layers) in (2, 8)
+        found = choose(name, size=2)
+        assert all(len(layers) == 2 for layers in found.rounds or ())
+        assert len(found.layers) in (2, 8)
         if name != "all":
             with pytest.raises(UserError, match=r"selection\.size = 9: must be at most 8"):
                 choose(name, size=9)
@@ -66,12 +76,31 @@ class TestSelector:
         if find(name).needs_rows:
             with pytest.raises(UserError, match=r"selection\.data"):
                 find(name).choose(inputs)
+        elif find(name).asks_sites:
+            with pytest.raises(UserError, match=r"selection\.selector"):
+                find(name).choose(inputs)
         else:
             assert find(name).choose(inputs).layers
+
+    def test_says_whether_it_asks_sites(self, name: str) -> None:
+        asked: list[int] = []
+
+        def poll(size: int) -> Tally:
+            asked.append(size)
+            return known_votes(size)
+
+        find(name).choose(Inputs(8, SelectionSettings(selector=name), KnownTrials(), poll=poll))
+        assert len(asked) == int(find(name).asks_sites)
+
+    def test_rounds_that_differ_train_nothing_else(self, name: str) -> None:
+        found = choose(name, size=3)
+        assert len(found.rounds) in (0, 6)
+        assert {block for blocks in found.rounds for block in blocks} in (set(), set(found.layers))
 
 
 def test_the_best_of_known_outcomes_is_chosen() -> None:
     assert choose("selft").layers == (4, 5)
+    assert choose("vote").layers == (4, 5)
 
 
 def reaches(source: str) -> set[str]:

@@ -17,6 +17,7 @@ from fedpeft.settings import DataSettings
 from fedpeft.stage_settings import SynthesisSettings
 from fedpeft.synthesis import begun as begun_file
 from fedpeft.synthesis.base import find
+from fedpeft.synthesis.booth import Terms
 from fedpeft.synthesis.dataset import DATA_FILE, SyntheticDataset, is_complete
 from fedpeft.synthesis.stage import StagePlan, synthesize
 from fedpeft.types import PrivacyEvent, RefusalCode, Schedule, SiteFacts
@@ -79,13 +80,15 @@ def plan(generator: str = "pool", **changes: object) -> StagePlan:
     return StagePlan(
         generator=find(generator)(settings, DataSettings()),
         name=generator,
-        schedule=lambda facts: {
-            name: Schedule("run", ((2.0, 4),), 0.1, "record", votes=votes) for name in facts
-        },
-        unit="record",
-        delta=1e-5,
-        num_sites=3,
-        deadline_s=60.0,
+        terms=Terms(
+            schedule=lambda facts: {
+                name: Schedule("run", ((2.0, 4),), 0.1, "record", votes=votes) for name in facts
+            },
+            unit="record",
+            delta=1e-5,
+            num_sites=3,
+            deadline_s=60.0,
+        ),
     )
 
 
@@ -107,9 +110,9 @@ def test_all_sites_vote_and_the_certificate_says_so(tmp_path: Path) -> None:
 
 
 def test_a_finished_stage_asks_nobody(tmp_path: Path) -> None:
-    first = synthesize(Sites(), plan(), "run", tmp_path)
+    first = synthesize(Sites(), plan(), "run", tmp_path / "s")
     sites = Sites()
-    again = synthesize(sites, plan(), "another", tmp_path)
+    again = synthesize(sites, plan(), "another", tmp_path / "s")
     assert again == first
     assert sites.asked == []
     assert sites.committed == {}
@@ -119,10 +122,10 @@ def test_an_interrupted_stage_asks_for_the_same_again(tmp_path: Path) -> None:
     sites = Sites()
     sites.crash_after = 2
     with pytest.raises(KeyboardInterrupt):
-        synthesize(sites, plan(), "run", tmp_path)
-    assert not is_complete(tmp_path)
+        synthesize(sites, plan(), "run", tmp_path / "s")
+    assert not is_complete(tmp_path / "s")
     sites.crash_after = 99
-    begun, _ = synthesize(sites, plan(), "another", tmp_path)
+    begun, _ = synthesize(sites, plan(), "another", tmp_path / "s")
     assert begun.run_id == "run"
     first, second = sites.asked[:2], sites.asked[2:4]
     assert [request.digest() for request in first] == [request.digest() for request in second]
@@ -137,12 +140,12 @@ def test_the_commitment_is_durable_before_it_is_asked(tmp_path: Path) -> None:
             assert {site: found.schedules[site] for site in schedules} == dict(schedules)
             return super().commit(schedules, deadline_s)
 
-    synthesize(Watching(policy=("north",)), plan(), "run", tmp_path)
+    synthesize(Watching(policy=("north",)), plan(), "run", tmp_path / "s")
 
 
 def test_a_site_whose_policy_forbids_votes_commits_the_rest(tmp_path: Path) -> None:
     sites = Sites(policy=("north",))
-    begun, data = synthesize(sites, plan(), "run", tmp_path)
+    begun, data = synthesize(sites, plan(), "run", tmp_path / "s")
     assert data.certificate.left_out == {"north": "policy"}
     assert "north" not in begun.events
     assert begun.schedules["north"].votes == ()
@@ -171,14 +174,14 @@ GOOD = PrivateHistogram("run:north:vote", np.zeros(8, np.float32), EVENT, "newer
     ],
 )
 def test_an_answer_that_cannot_be_counted_is_left_out(tmp_path: Path, answer: object, reason: str) -> None:
-    _, data = synthesize(Sites(north=answer), plan(), "run", tmp_path)
+    _, data = synthesize(Sites(north=answer), plan(), "run", tmp_path / "s")
     assert reason in data.certificate.left_out["north"]
     assert set(data.certificate.contributors) == {"east", "west"}
 
 
 def test_public_data_ask_nobody(tmp_path: Path) -> None:
     sites = Sites()
-    begun, data = synthesize(sites, plan("public"), "run", tmp_path)
+    begun, data = synthesize(sites, plan("public"), "run", tmp_path / "s")
     assert (sites.asked, sites.committed, begun.schedules, begun.events) == ([], {}, {}, {})
     assert (data.certificate.epsilon, data.certificate.contributors) == (0.0, {})
 
@@ -186,20 +189,20 @@ def test_public_data_ask_nobody(tmp_path: Path) -> None:
 def test_bad_public_data_are_told_before_anybody_is_asked(tmp_path: Path) -> None:
     sites = Sites()
     with pytest.raises(DataError, match="bins"):
-        synthesize(sites, plan(bins=4000), "run", tmp_path)
+        synthesize(sites, plan(bins=4000), "run", tmp_path / "s")
     assert (sites.asked, sites.committed) == ([], {})
 
 
 def test_edited_data_are_refused(tmp_path: Path) -> None:
-    synthesize(Sites(), plan(), "run", tmp_path)
-    path = tmp_path / DATA_FILE
+    synthesize(Sites(), plan(), "run", tmp_path / "s")
+    path = tmp_path / "s" / DATA_FILE
     path.write_text(path.read_text() + path.read_text().splitlines()[0] + "\n")
     with pytest.raises(DataError, match="SHA-256"):
-        synthesize(Sites(), plan(), "run", tmp_path)
+        synthesize(Sites(), plan(), "run", tmp_path / "s")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"run_id": "a", "schedules": {"b": {}}}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"run_id": "a", "schedules": {"b": {}}, "choice": ""}'])
 def test_damaged_commitments_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / begun_file.FILE).write_text(text)
     with pytest.raises(RunDirectoryError, match="damaged"):
-        synthesize(Sites(), plan(), "run", tmp_path)
+        synthesize(Sites(), plan(), "run", tmp_path / "s")

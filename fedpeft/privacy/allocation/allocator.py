@@ -45,6 +45,7 @@ class Allocator:
         drop_after: rounds in a row that noise must drown a segment before it is frozen for the rest of the
             run; 0 freezes none.
         public: what rules start from; without it the first rounds are uniform.
+        turns: of each round, the blocks that it trains, by a public schedule; empty: all of them always.
     """
 
     rule: AllocationRule
@@ -54,6 +55,7 @@ class Allocator:
     drop_after: int = 0
     clip_quantile: float = 0.5
     public: PublicStatistics | None = None
+    turns: tuple[tuple[int, ...], ...] = ()
 
     def observe(self, statistics: Statistics, seen: Observation) -> Statistics:
         """The state after a round; pure."""
@@ -66,14 +68,18 @@ class Allocator:
             new["clip_norm"] = self._clip_norm_after(statistics, seen.unclipped)
         return new
 
-    def scales(self, statistics: Statistics) -> tuple[float, ...]:
+    def scales(self, statistics: Statistics, number: int = 0) -> tuple[float, ...]:
         """``(S,)`` b_s of the next round.
+
+        Args:
+            statistics: of the rounds before.
+            number: of rounds that are complete.
 
         Raises:
             MechanismError: the rule made no allocation of these segments, or scales out of range.
         """
         num_segments = len(self.layout.segments)
-        live = statistics.get("frozen", np.zeros(num_segments)) == 0
+        live = (statistics.get("frozen", np.zeros(num_segments)) == 0) & self._have_turn(number)
         sizes = np.array([float(segment.size) for segment in self.layout.segments])
         facts = Facts(sizes[live], float(self._clip_norm(statistics)[0]), self.lambda2)
         history = _only(read(statistics, num_segments), live)
@@ -83,6 +89,15 @@ class Allocator:
         rule = self.rule if warm else uniform.Rule()
         scales = self._check(rule.allocate(facts, history), int(live.sum())).scales
         return _spread(scales, live)
+
+    def _have_turn(self, number: int) -> np.ndarray:
+        """``(S,)`` which segments stand in a block that the round trains."""
+        if not self.turns:
+            return np.ones(len(self.layout.segments), dtype=bool)
+        blocks = self.turns[
+            min(number, len(self.turns) - 1)
+        ]  # after the last round nothing is asked any more
+        return np.array([segment.block in blocks for segment in self.layout.segments])
 
     def _clip_norm(self, statistics: Statistics) -> DoubleVector:
         return statistics.get("clip_norm", np.array([self.clip_norm]))
