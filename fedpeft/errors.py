@@ -95,3 +95,10 @@ def together(*checks: Callable[[], Any]) -> list[Any]:
     if errors:
         raise UserError([problem for error in errors for problem in error.problems])
     return results
+
+
+def unreadable(error: ValueError | RecursionError) -> str:
+    """What stands in a file that its reader gave up on, with the mend."""
+    if isinstance(error, RecursionError):
+        return "is nested too deeply; make it flat"
+    return f"{str(error).partition(';')[0]}; shorten it"

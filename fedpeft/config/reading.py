@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from fedpeft.errors import ConfigError
+from fedpeft.errors import ConfigError, unreadable
 
 _AT_THE_END = "(at end of document)"
 
@@ -26,6 +26,8 @@ def read_toml(source: Path) -> dict[str, Any]:
         end = f"(at line {len(lines)}, column {len(lines[-1]) + 1})"
         reason = str(error).replace(_AT_THE_END, end)
         raise ConfigError(f"{source}: not TOML: {reason}; mend the syntax there") from None
+    except (ValueError, RecursionError) as error:  # what Python's own reader does not take
+        raise ConfigError(f"{source}: not TOML: {unreadable(error)}") from None
 
 
 def _read_text(source: Path) -> str:
@@ -33,8 +35,9 @@ def _read_text(source: Path) -> str:
         content = source.read_bytes()
     except FileNotFoundError:
         raise ConfigError(f"{source}: no such file; give the path of a run's TOML") from None
-    except OSError as error:
-        raise ConfigError(f"{source}: cannot be read ({error.strerror}); give a TOML file") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{source}: cannot be read ({reason}); give a TOML file") from None
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

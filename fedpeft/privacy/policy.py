@@ -31,7 +31,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from fedpeft.errors import ConfigError
+from fedpeft.errors import ConfigError, unreadable
 from fedpeft.privacy.events import MAX_NOISE_MULTIPLIER, MIN_NOISE_MULTIPLIER
 from fedpeft.settings import Count, Name, Positive, Section
 from fedpeft.types import MAX_CRASH_RESERVE
@@ -115,14 +115,16 @@ def load_policy(path: Path | str) -> Policy:
     path = Path(path)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be read: {error.strerror}; give the path of a policy.toml"
-        ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 (byte {error.start}); save it as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: is not TOML: {error}") from error
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read: {error.strerror}; give the path of a policy.toml"
+        ) from error
+    except (ValueError, RecursionError) as error:  # a path or a number that Python does not take
+        raise ConfigError(f"{path}: cannot be read: {unreadable(error)}") from error
     try:
         return Policy(**content)
     except ValidationError as error:

@@ -313,6 +313,15 @@ def test_the_same_key_twice_is_a_syntax_error(write) -> None:
     assert "line 3" in line
 
 
+@pytest.mark.parametrize(
+    ("text", "told"), [("x = " + "[" * 4000, "nested too deeply"), ("x = " + "9" * 6000, "shorten it")]
+)
+def test_what_the_reader_gives_up_on_is_told_in_a_line(write, text: str, told: str) -> None:
+    (line,) = problems(write(text))
+    assert told in line
+    assert len(line) < 400
+
+
 def test_text_that_is_not_utf8_says_where(write) -> None:
     (line,) = problems(write(b"# good\n# caf\xe9\n"))
     assert "byte 13, in line 2, is not UTF-8" in line

@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hostile and malformed requests: each is refused before data are read, and the ledger stays as it was."""
+"""A hostile coordinator: each request is refused before data are read, and the ledger stays as it was.
+
+What it says to deliveries is in ``tests/site/test_inbox.py``, what it draws at random in
+``tests/simulations/test_fuzz_site.py``.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import random
+import resource
+import socket
+import struct
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import grpc
 import numpy as np
 import pytest
 
@@ -16,22 +23,17 @@ from fedpeft.data.embedding import DIMENSION
 from fedpeft.errors import Refusal
 from fedpeft.privacy.histogram import MAX_BINS, VoteRequest
 from fedpeft.privacy.metric import EvaluateRequest
-from fedpeft.site import site as site_module
-from fedpeft.site import site_pb2 as pb
 from fedpeft.site import wire
 from fedpeft.site.remote import RemoteSite
 from fedpeft.types import PrivateUpdate, RefusalCode, Schedule, TrainRequest
+from simulations.fuzz.organization import NOISE, SCHEDULE, Watch, with_site
 
-MULTIPLIER, RATE, STEPS = 1.5, 0.5, 4
-SCHEDULE = Schedule.constant("run", MULTIPLIER, RATE, STEPS, "record")
-EVALUATE = EvaluateRequest("run", "run:site0:e", 6.5, "d", np.ones(3, np.float32), "")
-VOTE = VoteRequest("run", "run:site0:v", 6.5, "map", 1, np.ones((3, 2), np.float32), "")
+RATE = SCHEDULE.sampling_rate
 TOO_MUCH = np.zeros(2 * MAX_BINS * DIMENSION, np.float32)
-NUM_FUZZ = 300
 
 HOSTILE: dict[str, tuple[dict, RefusalCode]] = {
     "multiplier 0": ({"noise_multiplier": 0.0}, RefusalCode.MALFORMED),
-    "less noise": ({"noise_multiplier": MULTIPLIER / 2}, RefusalCode.POLICY),
+    "less noise": ({"noise_multiplier": NOISE / 2}, RefusalCode.POLICY),
     "rate above 1": ({"sampling_rate": 1.5}, RefusalCode.MALFORMED),
     "rate above what was committed": ({"sampling_rate": 0.6}, RefusalCode.POLICY),
     "scales NaN": ({"scales": float("nan")}, RefusalCode.MALFORMED),
@@ -55,7 +57,7 @@ HOSTILE: dict[str, tuple[dict, RefusalCode]] = {
 
 GREEDY: dict[str, tuple[Schedule, RefusalCode]] = {
     "another unit": (dataclasses.replace(SCHEDULE, run_id="b", unit="patient"), RefusalCode.POLICY),
-    "another stage": (dataclasses.replace(SCHEDULE, run_id="b", stage="synthesis"), RefusalCode.POLICY),
+    "another stage": (dataclasses.replace(SCHEDULE, run_id="b", stage="selection"), RefusalCode.POLICY),
     "a second run": (dataclasses.replace(SCHEDULE, run_id="b"), RefusalCode.BUDGET),
     "multiplier 0": (Schedule.constant("b", 0.0, RATE, 1, "record"), RefusalCode.MALFORMED),
     "rate above 1": (Schedule.constant("b", 1.0, 1.5, 1, "record"), RefusalCode.MALFORMED),
@@ -67,7 +69,74 @@ GREEDY: dict[str, tuple[Schedule, RefusalCode]] = {
 }
 
 
-def _changed(request: TrainRequest, changes: dict) -> TrainRequest:
+VOTES: dict[str, tuple[dict, RefusalCode]] = {
+    "multiplier 0": ({"noise_multiplier": 0.0}, RefusalCode.MALFORMED),
+    "less noise": ({"noise_multiplier": 0.1}, RefusalCode.POLICY),
+    "no such run": ({"run_id": "another"}, RefusalCode.POLICY),
+    "a path for a request": ({"request_id": "../v"}, RefusalCode.MALFORMED),
+    "another map": ({"embedding": "mine"}, RefusalCode.MALFORMED),
+    "all neighbours": ({"neighbours": 2**40}, RefusalCode.MALFORMED),
+    "bins NaN": ({"bins": np.full((2, DIMENSION), np.nan, np.float32)}, RefusalCode.MALFORMED),
+    "no bins": ({"bins": np.zeros((0, DIMENSION), np.float32)}, RefusalCode.MALFORMED),
+    "another protocol": ({"protocol": 2}, RefusalCode.PROTOCOL),
+}
+
+COUNTS: dict[str, tuple[dict, RefusalCode]] = {
+    "multiplier 0": ({"noise_multiplier": 0.0}, RefusalCode.MALFORMED),
+    "less noise": ({"noise_multiplier": 0.1}, RefusalCode.POLICY),
+    "no such run": ({"run_id": "another"}, RefusalCode.POLICY),
+    "a path for a run": ({"run_id": "/etc/passwd"}, RefusalCode.MALFORMED),
+    "adapter NaN": ({"adapter": float("nan")}, RefusalCode.MALFORMED),
+    "another layout": ({"layout_digest": "0" * 64}, RefusalCode.MALFORMED),
+    "another protocol": ({"protocol": 2}, RefusalCode.PROTOCOL),
+}
+
+
+class Besieged:
+    """A site in this process with one run committed, and what shows that nothing was touched."""
+
+    def __init__(self, remote: RemoteSite, sound: dict[str, bytes], watch: Watch) -> None:
+        self.remote = remote
+        self.watch = watch
+        self.request: TrainRequest = dataclasses.replace(
+            wire.decode_train(sound[wire.TRAIN]), request_id="run:site0:9", local_steps=1
+        )
+        self.vote: VoteRequest = wire.decode_vote(sound[wire.VOTE])
+        self.count: EvaluateRequest = wire.decode_evaluate(sound[wire.EVALUATE])
+        remote.commit(SCHEDULE)
+
+    @contextlib.contextmanager
+    def untouched(self) -> Iterator[None]:
+        before, reads = self.watch.state(), self.watch.reads
+        yield
+        assert self.watch.state() == before
+        assert self.watch.reads == reads
+        assert self.watch.failures == []
+        assert self.remote.is_healthy()
+
+
+@pytest.fixture(scope="module")
+def besieged() -> Iterator[Besieged]:
+    ready, over, made = threading.Event(), threading.Event(), []
+
+    def wait(*given: Any) -> None:
+        try:
+            made.append(Besieged(*given))
+        finally:
+            ready.set()
+        assert over.wait(900)
+
+    thread = threading.Thread(target=with_site, args=(wait,))
+    thread.start()
+    assert ready.wait(120)
+    try:
+        yield made[0]
+    finally:
+        over.set()
+        thread.join()
+
+
+def _changed(request: Any, changes: dict) -> Any:
     full = dict(changes)
     if isinstance(full.get("scales"), float):
         full["scales"] = (full["scales"],) * len(request.scales)
@@ -84,118 +153,73 @@ def _refusal(ask: Callable[[], object]) -> RefusalCode | None:
     return None
 
 
-def test_hostile_requests_are_refused_before_data_are_read(
-    resident: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reads: list[int] = []
-    real = site_module.local_update
-    monkeypatch.setattr(site_module, "local_update", lambda *given: reads.append(1) or real(*given))
-    request, found, same_id = resident.request(), {}, {}
-
-    def ask(remote: RemoteSite) -> None:
-        remote.commit(SCHEDULE)
-        before = resident.rows()
-        for name, (changes, _) in HOSTILE.items():
-            hostile = _changed(request, changes)
-            found[name] = _refusal(lambda hostile=hostile: remote.train(hostile))
-        for name, (schedule, _) in GREEDY.items():
-            found[f"commit {name}"] = _refusal(lambda schedule=schedule: remote.commit(schedule))
-        assert resident.rows() == before
-        assert reads == []
-        assert isinstance(remote.train(request), PrivateUpdate)  # what was refused left the site as it was
-        assert reads == [1]
-        before = resident.rows()
-        for name, changes in {"rate": {"learning_rate": 9.0}, "adapter": {"adapter": 1.0}}.items():
-            other = _changed(request, changes)
-            same_id[name] = _refusal(lambda other=other: remote.train(other))
-        assert resident.rows() == before
-        assert reads == [1]
-
-    resident.serve(ask)
-    expected = {name: code for name, (_, code) in HOSTILE.items()}
-    expected |= {f"commit {name}": code for name, (_, code) in GREEDY.items()}
-    assert found == expected
-    assert set(same_id.values()) == {RefusalCode.REPLAY}
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_request_to_train_is_refused(besieged: Besieged, name: str) -> None:
+    changes, code = HOSTILE[name]
+    with besieged.untouched():
+        assert _refusal(lambda: besieged.remote.train(_changed(besieged.request, changes))) is code
 
 
-_NASTY_PARTS = {
-    "Votes": [pb.Votes(), pb.Votes(stage="synthesis", noise_multiplier=float("nan"), releases=-1)],
-    "Part": [pb.Part(), pb.Part(noise_multiplier=float("nan"), steps=-1)],
-    "TaskWeight": [pb.TaskWeight(), pb.TaskWeight(task="x", weight=float("inf"))],
-}
+@pytest.mark.parametrize("name", GREEDY)
+def test_a_hostile_schedule_is_refused(besieged: Besieged, name: str) -> None:
+    schedule, code = GREEDY[name]
+    with besieged.untouched():
+        assert _refusal(lambda: besieged.remote.commit(schedule)) is code
 
 
-def _nasty(rng: random.Random, message: Any) -> None:
-    """Set one field to a value that its type can hold and no honest request would have."""
-    field = rng.choice(message.DESCRIPTOR.fields)
-    values: dict[int, list[Any]] = {
-        field.TYPE_DOUBLE: [0.0, -1.0, float("nan"), float("inf"), 1e308, 5e-324],
-        field.TYPE_INT64: [0, -1, 2**63 - 1, -(2**63), 10**6],
-        field.TYPE_UINT32: [0, 2, 2**32 - 1],
-        field.TYPE_STRING: [
-            "",
-            "x" * 5000,
-            "../../x",
-            "\0",
-            "\u202e",
-            "run",
-            "filter",
-            "'; DROP TABLE events",
-        ],
-        field.TYPE_BYTES: [b"", b"\0", rng.randbytes(17), b"\xff" * 4000],
-    }
-    if field.type == field.TYPE_MESSAGE:
-        values[field.type] = _NASTY_PARTS[field.message_type.name]
-    value = rng.choice(values[field.type])
-    if field.is_repeated:
-        items = getattr(message, field.name)
-        del items[rng.randrange(len(items) + 1) :]
-        items.extend([value] * rng.randrange(4))
-    else:
-        setattr(message, field.name, value)
+@pytest.mark.parametrize("name", VOTES)
+def test_a_hostile_vote_is_refused(besieged: Besieged, name: str) -> None:
+    changes, code = VOTES[name]
+    with besieged.untouched():
+        assert _refusal(lambda: besieged.remote.vote(_changed(besieged.vote, changes))) is code
 
 
-def _malformed(rng: random.Random, request: TrainRequest) -> Iterator[tuple[str, bytes]]:
-    makers = {
-        wire.DESCRIBE: wire.encode_describe,
-        wire.COMMIT: lambda: wire.encode_schedule(SCHEDULE),
-        wire.TRAIN: lambda: wire.encode_train(request),
-        wire.VOTE: lambda: wire.encode_vote(VOTE),
-        wire.EVALUATE: lambda: wire.encode_evaluate(EVALUATE),
-    }
-    for _ in range(NUM_FUZZ):
-        method, make = rng.choice(list(makers.items()))
-        message = make()
-        for _ in range(rng.randrange(1, 4)):
-            _nasty(rng, message)
-        data = bytearray(message.SerializeToString())
-        for _ in range(rng.randrange(3) if data else 0):
-            data[rng.randrange(min(len(data), 300))] = rng.randrange(256)
-        yield method, bytes(data[: rng.randrange(len(data) + 1)] if rng.random() < 0.1 else data)
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_hostile_evaluation_is_refused(besieged: Besieged, name: str) -> None:
+    changes, code = COUNTS[name]
+    with besieged.untouched():
+        assert _refusal(lambda: besieged.remote.evaluate(_changed(besieged.count, changes))) is code
 
 
-def test_malformed_requests_change_nothing(resident: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a site whose run is used up, so that an accidentally sound request is refused as well."""
-    request = resident.request(local_steps=STEPS)
-    rng = random.Random(7)
-    kinds: dict[str, int] = {}
+def test_a_sound_request_is_served_and_its_id_with_other_content_is_refused(besieged: Besieged) -> None:
+    """What was refused left the site as it was."""
+    reads = besieged.watch.reads
+    assert isinstance(besieged.remote.train(besieged.request), PrivateUpdate)
+    assert besieged.watch.reads == reads + 1
+    for changes in ({"learning_rate": 9.0}, {"adapter": 1.0}, {"round_number": 2}, {"clipping": "automatic"}):
+        other = _changed(besieged.request, changes)
+        with besieged.untouched():
+            assert _refusal(lambda other=other: besieged.remote.train(other)) is RefusalCode.REPLAY
 
-    def ask(remote: RemoteSite) -> None:
-        remote.commit(SCHEDULE)
-        remote.train(request)
-        before = resident.rows()
-        monkeypatch.setattr(site_module, "local_update", lambda *_: pytest.fail("data were read"))
-        with grpc.insecure_channel(remote._target) as channel:
-            for method, data in _malformed(rng, request):
-                answer = channel.unary_unary(f"/{wire.SERVICE}/{method}")(data, timeout=120)
-                reply = pb.Reply.FromString(answer)
-                kind = reply.WhichOneof("answer")
-                if kind == "update":  # the request as it was: its own release again
-                    assert len(reply.update.values) == 4 * request.adapter.size
-                kinds[kind] = kinds.get(kind, 0) + 1
-                assert reply.refusal != pb.REFUSAL_CODE_UNAVAILABLE, (method, data)
-        assert resident.rows() == before
-        assert remote.is_healthy()
 
-    resident.serve(ask)
-    assert kinds["refusal"] > NUM_FUZZ / 2
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3, "big") + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def _text(text: bytes) -> bytes:
+    return bytes([len(text)]) + text
+
+
+def test_a_message_of_three_gigabytes_is_refused_before_it_is_taken_in(besieged: Besieged) -> None:
+    """HTTP/2 by hand, as no honest library sends so much: a prefix that announces 3 GB, then some of it."""
+    data, headers, settings, rst_stream, goaway = 0, 1, 4, 3, 7
+    path = f"/{wire.SERVICE}/{wire.TRAIN}".encode()
+    fields = b"\x83\x86\x04" + _text(path) + b"\x01" + _text(b"localhost")
+    fields += b"\x0f\x10" + _text(b"application/grpc") + b"\x00" + _text(b"te") + _text(b"trailers")
+    announced = b"\x00" + struct.pack(">I", 3 * 2**30) + b"\0" * 8000
+    peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with besieged.untouched(), socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(60)
+        connection.connect(besieged.remote._target.removeprefix("unix:"))
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(settings, 0, 0, b""))
+        connection.sendall(_frame(headers, 0x4, 1, fields) + _frame(data, 0, 1, announced))
+        stream = connection.makefile("rb")
+        while True:  # until the site ends the stream, though 3 GB less 8000 bytes are still to come
+            head = stream.read(9)
+            length, kind, flags = int.from_bytes(head[:3], "big"), head[3], head[4]
+            answer = stream.read(length)
+            assert kind != goaway, answer
+            if kind == rst_stream or (kind == headers and flags & 0x1):
+                break
+    assert b"update" not in answer
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak_kb < 256 * 1024

@@ -108,3 +108,19 @@ def test_missing_file_and_folder(tmp_path):
 def test_a_policy_can_be_made_without_a_file():
     policy = Policy(identity="a", unit="record", declared_units=10, epsilon=1.0, delta=1e-3, expires=date.max)
     assert policy.sub_budgets == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("x = " + "[" * 4000, "nested too deeply"),
+        ("x = " + "9" * 6000, "shorten it"),
+    ],
+)
+def test_what_the_reader_gives_up_on_is_told_in_a_line(tmp_path, line, told):
+    with pytest.raises(ConfigError, match=told) as caught:
+        load_policy(write(tmp_path, f"{GOOD}{line}\n"))
+    (problem,) = caught.value.problems
+    assert len(problem) < 400
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_policy(tmp_path / "a\0b")
