@@ -56,6 +56,7 @@ class RoundPlan:
         ask_again_s: between two askings of those that were not reached, while sites are too few and the
             deadline has not passed; 0: they are asked once, where nobody can come back.
         task_weights: of units of different tasks, if they are clipped to different norms.
+        wire_type: in which adapters and releases travel.
     """
 
     local_steps: int
@@ -69,6 +70,7 @@ class RoundPlan:
     deadline_s: float
     ask_again_s: float = 0.0
     task_weights: TaskWeights = ()
+    wire_type: str = "float32"
 
     @property
     def rounds(self) -> int:
@@ -263,6 +265,7 @@ class _Run:
             adapter=self.state.adapter,
             ledger_head=self.state.ledger_heads.get(site, facts.ledger_head),
             task_weights=self.plan.task_weights,
+            wire_type=self.plan.wire_type,
         )
         return Ask(request, schedule.unit, schedule.sampling_rate * facts.declared_units)
 

@@ -179,6 +179,7 @@ def _rounds(
             deadline_s=config.federation.deadline_s,
             ask_again_s=_ask_again_s(config),
             task_weights=config.task_weights,
+            wire_type=config.federation.wire_type,
         ),
         checkpoint,
         schedule=scheduler(config, plan, checkpoint.run_id),

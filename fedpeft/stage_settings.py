@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The keys of the stages before training, like those of ``fedpeft.settings``."""
+"""The keys of the stages before training and of this machine, like those of ``fedpeft.settings``."""
 
 from __future__ import annotations
 
@@ -75,3 +75,12 @@ class SelectionSettings(Section):
     backbone as it is."""
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.3
     """Share of the rows to score on, whole lineages."""
+
+
+class RunSettings(Section):
+    """This machine and this run."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    """Makes a simulation reproducible and forfeits its guarantee."""
+    threads: Count | None = None
+    """CPU threads; default: what `OMP_NUM_THREADS` says, or else all cores."""

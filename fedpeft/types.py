@@ -205,6 +205,7 @@ class TrainRequest:
         adapter: ``(d,)`` float32, the state to start from.
         ledger_head: the newest head of this site's ledger that the coordinator has seen.
         task_weights: those that the site must have been set up with.
+        wire_type: how request and answer travel to the courier and back, which is none of the site's concern.
     """
 
     run_id: str
@@ -221,12 +222,13 @@ class TrainRequest:
     ledger_head: str
     protocol: int = PROTOCOL_VERSION
     task_weights: TaskWeights = ()
+    wire_type: str = "float32"
 
     stage: ClassVar[str] = "training"
     kind: ClassVar[str] = "poisson-gaussian"
 
     def digest(self) -> str:
-        """Hash of the whole content but the echoed head, which differs between honest repetitions."""
+        """Hash of the whole content but the way it travels and the head, which honest repetitions change."""
         parts = (
             self.run_id, self.request_id, self.round_number, self.local_steps, self.learning_rate,
             self.noise_multiplier, self.sampling_rate, self.scales, self.clipping, self.layout_digest,

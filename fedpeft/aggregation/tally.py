@@ -14,6 +14,7 @@ from fedpeft.aggregation.base import Aggregator, DoubleVector
 from fedpeft.privacy.allocation.history import Observation
 from fedpeft.privacy.clipping import FROZEN_SCALE, KEPT, released_size
 from fedpeft.types import Answer, JsonDict, Layout, PrivacyEvent, PrivateUpdate, RefusalCode, TrainRequest
+from fedpeft.wire_types import wire_bytes
 
 _UNAVAILABLE = RefusalCode.UNAVAILABLE.value
 
@@ -103,7 +104,7 @@ class Tally:
             self.refused[site] = answer.value
             return
         ask = self.asks[site]
-        self.bytes_up += answer.values.nbytes
+        self.bytes_up += wire_bytes(answer.values.size, ask.request.wire_type)
         self.events[site] = answer.event
         problem = find_problem(ask, answer)
         if problem is not None:
@@ -190,5 +191,7 @@ class Tally:
             "update_norm": update_norm,
             "seconds": {"train": train_seconds, "aggregate": aggregate_seconds},
             "bytes_up": self.bytes_up,
-            "bytes_down": sum(ask.request.adapter.nbytes for ask in self.asks.values()),
+            "bytes_down": sum(
+                wire_bytes(ask.request.adapter.size, ask.request.wire_type) for ask in self.asks.values()
+            ),
         }

@@ -17,12 +17,11 @@ from fedpeft.settings import (
     FederationSettings,
     ModelSettings,
     PrivacySettings,
-    RunSettings,
     Section,
     SiteSettings,
     TrainingSettings,
 )
-from fedpeft.stage_settings import SelectionSettings, SynthesisSettings
+from fedpeft.stage_settings import RunSettings, SelectionSettings, SynthesisSettings
 from fedpeft.types import TaskWeights
 
 

@@ -90,7 +90,7 @@ class Handlers:
 
         def serve(content: RecordDict) -> RecordDict:
             request = messages.decode_request(content)
-            return messages.encode_update(self.find_site(context).train(request))
+            return messages.encode_update(self.find_site(context).train(request), request.wire_type)
 
         return _answer(message, serve)
 

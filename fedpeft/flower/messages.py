@@ -24,6 +24,7 @@ from fedpeft.flower.packing import (
     read,
     require,
     unpack,
+    unpack_narrow,
     unpack_vector,
 )
 from fedpeft.flower.packing import encode_vector as encode_vector
@@ -156,7 +157,7 @@ def decode_consent(content: RecordDict) -> None:
 
 
 def encode_request(request: TrainRequest, adapter: ArrayRecord) -> RecordDict:
-    """One round's request; ``adapter`` is ``encode_vector(request.adapter)``."""
+    """One round's request; ``adapter`` is ``encode_vector(request.adapter, request.wire_type)``."""
     lists = {
         "scales": [float(scale) for scale in request.scales],
         "tasks": [task for task, _ in request.task_weights],
@@ -178,13 +179,15 @@ def decode_request(content: RecordDict) -> TrainRequest:
     require("tasks", len(tasks) == len(weights) and all(type(task) is str for task in tasks))
     require("task_weights", all(is_number(weight) for weight in weights))
     by_task = tuple(zip(tasks, weights, strict=True))
-    adapter = unpack_vector(content)
-    return TrainRequest(**fields, scales=tuple(scales), adapter=adapter, task_weights=by_task)
+    adapter, wire_type = unpack_narrow(content)
+    return TrainRequest(
+        **fields, scales=tuple(scales), adapter=adapter, task_weights=by_task, wire_type=wire_type
+    )
 
 
-def encode_update(update: PrivateUpdate) -> RecordDict:
-    """A release and what it cost."""
-    return _pack_release("update", update)
+def encode_update(update: PrivateUpdate, wire_type: str = "float32") -> RecordDict:
+    """A release and what it cost, rounded on its way as its request was."""
+    return _pack_release("update", update, wire_type)
 
 
 def decode_update(content: RecordDict) -> PrivateUpdate:
@@ -265,14 +268,16 @@ def encode_refusal(code: RefusalCode) -> RecordDict:
     return pack("refusal", {"code": code.value})
 
 
-def _pack_release(kind: str, release: PrivateUpdate | PrivateHistogram) -> RecordDict:
+def _pack_release(
+    kind: str, release: PrivateUpdate | PrivateHistogram, wire_type: str = "float32"
+) -> RecordDict:
     fields = {"request_id": release.request_id, "ledger_head": release.ledger_head}
-    return pack(kind, fields | read(release.event, _EVENT), vector=encode_vector(release.values))
+    return pack(kind, fields | read(release.event, _EVENT), vector=encode_vector(release.values, wire_type))
 
 
 def _unpack_release(content: RecordDict, kind: str) -> dict[str, Any]:
     fields = unpack(content, kind, _RELEASE, has_vector=True)
-    return {**_with_event(fields), "values": unpack_vector(content)}
+    return {**_with_event(fields), "values": unpack_narrow(content)[0]}
 
 
 def _with_event(fields: dict[str, Any]) -> dict[str, Any]:

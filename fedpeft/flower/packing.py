@@ -8,11 +8,11 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from fedpeft.errors import Refusal
 from fedpeft.types import PROTOCOL_VERSION, FloatVector, RefusalCode
+from fedpeft.wire_types import WIRE_TYPES, narrow, widen, wire_bytes
 
 Fields = Mapping[str, type]
 """The fields of a message and their types."""
@@ -22,16 +22,16 @@ ANSWERS = ("facts", "consent", "update", "histogram", "metric")
 
 _REFUSAL: Fields = {"code": str}
 _FIELDS, _VECTOR = "fedpeft", "vector"
-_DTYPE, _RAW_FLOATS = "float32", "fedpeft.float32.little-endian"
+_RAW = "fedpeft.{}.little-endian"
 
 
-def encode_vector(vector: FloatVector) -> ArrayRecord:
+def encode_vector(vector: FloatVector, wire_type: str = "float32") -> ArrayRecord:
     """One array, whatever the number of segments: what Flower charges for is objects, not bytes.
 
     Its bytes never change, so requests to many sites may share one record.
     """
-    data = np.ascontiguousarray(vector, dtype="<f4").tobytes()
-    return ArrayRecord({_VECTOR: Array(_DTYPE, (len(vector),), _RAW_FLOATS, data)})
+    data = narrow(vector, wire_type)
+    return ArrayRecord({_VECTOR: Array(wire_type, (len(vector),), _RAW.format(wire_type), data)})
 
 
 def read(value: object, fields: Fields) -> dict[str, Any]:
@@ -83,7 +83,18 @@ def _check(content: RecordDict, record: dict[str, Any], fields: Fields, *, has_v
 
 
 def unpack_vector(content: RecordDict) -> FloatVector:
-    """The array of a message, read-only.
+    """The array of a message, of float32, read-only.
+
+    Raises:
+        Refusal: it is not what ``encode_vector`` made.
+    """
+    vector, wire_type = unpack_narrow(content)
+    require("dtype", wire_type == "float32")
+    return vector
+
+
+def unpack_narrow(content: RecordDict) -> tuple[FloatVector, str]:
+    """The array of a message, of any wire type, as read-only float32; and that type.
 
     Raises:
         Refusal: it is not what ``encode_vector`` made.
@@ -91,9 +102,9 @@ def unpack_vector(content: RecordDict) -> FloatVector:
     arrays = _record(content, _VECTOR, ArrayRecord)
     require("arrays", set(arrays) == {_VECTOR})
     array = arrays[_VECTOR]
-    require("dtype", (array.dtype, array.stype) == (_DTYPE, _RAW_FLOATS))
-    require("shape", len(array.shape) == 1 and len(array.data) == 4 * array.shape[0])
-    return np.frombuffer(array.data, dtype="<f4").astype(np.float32, copy=False)
+    require("dtype", array.dtype in WIRE_TYPES and array.stype == _RAW.format(array.dtype))
+    require("shape", len(array.shape) == 1 and len(array.data) == wire_bytes(array.shape[0], array.dtype))
+    return widen(array.data, array.dtype), array.dtype
 
 
 def _record(content: RecordDict, name: str, kind: type[Any]) -> dict[str, Any]:

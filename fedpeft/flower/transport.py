@@ -94,10 +94,11 @@ class FlowerTransport:
     def train(self, requests: Mapping[str, TrainRequest], deadline_s: float) -> Iterator[tuple[str, Answer]]:
         """Ask all sites at once; yield answers in the order of the requests, each as soon as it can be."""
         exchange: _Exchange[str] = self._exchange(deadline_s)
-        shared = {id(request.adapter): request.adapter for request in requests.values()}
-        adapters = {key: messages.encode_vector(vector) for key, vector in shared.items()}
+        shared = {(id(one.adapter), one.wire_type): one.adapter for one in requests.values()}
+        adapters = {key: messages.encode_vector(vector, key[1]) for key, vector in shared.items()}
         for site, request in requests.items():
-            content = messages.encode_request(request, adapters[id(request.adapter)])
+            adapter = adapters[id(request.adapter), request.wire_type]
+            content = messages.encode_request(request, adapter)
             self._send(exchange, site, "train", content)
         del adapters
         for site, content in _in_order(list(requests), exchange):

@@ -15,6 +15,7 @@ from fedpeft.flower.apps import find_site
 from fedpeft.flower.client import build_client_app
 from fedpeft.flower.grid import InProcessGrid
 from fedpeft.types import RefusalCode, Schedule
+from fedpeft.wire_types import narrow, widen
 
 SCHEDULE = Schedule.constant("run", 1.1, 0.1, 6, "record")
 
@@ -79,6 +80,17 @@ def test_a_refusal_leaves_as_its_code(make_sites, contents, method, code):
     with pytest.raises(Refusal) as caught:
         decode(_ask(InProcessGrid(build_client_app(find), 1), kind, content))
     assert caught.value.code is code
+
+
+@pytest.mark.parametrize("wire_type", ["float16", "bfloat16"])
+def test_an_update_travels_as_its_request_did(make_sites, request_for, wire_type):
+    (site,), find = make_sites(1)
+    request = request_for("site-00")
+    content = messages.encode_request(request, messages.encode_vector(request.adapter, wire_type))
+    reply = _ask(InProcessGrid(build_client_app(find), 1), "train", content)
+    assert reply["vector"]["vector"].dtype == wire_type
+    sent = site.train(request).values  # the site itself knows nothing of it
+    assert messages.decode_update(reply).values.tolist() == widen(narrow(sent, wire_type), wire_type).tolist()
 
 
 SECRET = "patient Ada Lovelace, 36, shortness of breath"
