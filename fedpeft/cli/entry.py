@@ -32,6 +32,7 @@ COMMANDS: Final = (
     "evaluate",
     "init",
     "site",
+    "bundle",
     "ledger",
     "audit",
     "config",

@@ -3,4 +3,4 @@
 out=$$(realpath "$$1") || exit 1
 cd "$$(dirname "$$0")" || exit 1
 . ./environment.sh
-exec flwr run app $name --stream -c "run=\"$$PWD/run.toml\" out=\"$$out\" deliver=true"
+exec flwr run "$${APP:-app}" $name --stream -c "run=\"$$PWD/run.toml\" out=\"$$out\" deliver=true"
