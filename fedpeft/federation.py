@@ -53,10 +53,8 @@ class RoundPlan:
         num_sites: how many sites to wait for before the run begins, at most ``deadline_s``.
         min_sites: fewer sites, at the start or in a round, end the run with the model as it is.
         deadline_s: of a round, and of each exchange before the first.
-        ask_again_s: between two askings of those that were not reached, while sites are too few and the
-            deadline has not passed; 0: they are asked once, where nobody can come back.
-        task_weights: of units of different tasks, if they are clipped to different norms.
-        wire_type: in which adapters and releases travel.
+        ask_again_s: between two askings of whom it did not reach, while sites are too few; 0: asks once.
+        task_weights: of tasks' units, if clipped to different norms; ``wire_type``: in which vectors travel.
     """
 
     local_steps: int

@@ -36,7 +36,6 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    logging.disable(logging.WARNING)  # a line for every refusal
     tallies, seconds = _read(arguments.out)
     since = time.monotonic()
 
@@ -78,4 +77,5 @@ def _read(path: Path | None) -> tuple[dict[str, Tally], float]:
 
 
 if __name__ == "__main__":
+    logging.disable(logging.WARNING)  # a line for every refusal
     sys.exit(main())

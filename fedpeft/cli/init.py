@@ -31,6 +31,7 @@ def _word(pattern: str, rule: str) -> Callable[[click.Context, click.Parameter, 
 
 _name = _word(r"[A-Za-z][A-Za-z0-9-]{0,39}", "a word of letters, digits and dashes")
 _identity = _word(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "letters, digits, dots, dashes, at most 64")
+_account = _word(r"[a-z][a-z0-9-]{0,22}", "lower case letters, digits and dashes, at most 23")
 _host = _word(r"[A-Za-z0-9.:-]{1,253}", "a name or an address")
 _address = _word(r"[A-Za-z0-9.\[\]:-]{1,253}:[0-9]{1,5}", "HOST:PORT")
 _PORT = click.IntRange(1, 65535)
@@ -72,12 +73,21 @@ def coordinator(folder: Path, name: str, hosts: tuple[str, ...], port: int) -> A
 @click.option("--superlink", callback=_address, required=True, help="The coordinator's HOST:PORT.")
 @click.option("--socket", type=click.Path(path_type=Path), help="Default: /run/fedpeft/IDENTITY/site.sock.")
 @click.option("--node-port", type=_PORT, default=9094, help="Of the SuperNode, on the loopback interface.")
-def site(folder: Path, identity: str, superlink: str, socket: Path | None, node_port: int) -> Answer:
+@click.option(
+    "--accounts",
+    callback=_account,
+    default="fedpeft",
+    help="Users are ACCOUNTS-site and ACCOUNTS-courier, in the group ACCOUNTS; default: fedpeft.",
+)
+def site(
+    folder: Path, identity: str, superlink: str, socket: Path | None, node_port: int, accounts: str
+) -> Answer:
     """Make a policy, a SITE.toml, a node's key and the commands to start site and SuperNode."""
     from fedpeft.deployment.init import init_site
 
     socket = socket.absolute() if socket else None
-    return _answer(folder, init_site(folder, identity, superlink, socket=socket, node_port=node_port))
+    made = init_site(folder, identity, superlink, socket=socket, node_port=node_port, accounts=accounts)
+    return _answer(folder, made)
 
 
 def _answer(folder: Path, made: list[Path]) -> Answer:

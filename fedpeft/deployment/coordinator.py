@@ -40,7 +40,7 @@ def certificate_findings(path: Path | None) -> Iterator[Finding]:
         mend = "ask the coordinator for a new one" if now > last else "set this machine's clock"
         yield Finding(False, f"{key}: is valid from {first:%Y-%m-%d} to {last:%Y-%m-%d}; {mend}")
     else:
-        soon = ", in less than 30 days; ask the coordinator for a new one" if last - now < _SOON else ""
+        soon = ", in less than 30 days; ask the coordinator for a new one" if _is_soon(last) else ""
         yield Finding(True, f"{key}: valid until {last:%Y-%m-%d}{soon}")
 
 
@@ -55,6 +55,8 @@ def superlink_findings(address: str | None, certificate: Path | None) -> Iterato
         connection = http.client.HTTPSConnection(
             host.strip("[]"), int(port), timeout=_TIMEOUT_S, context=trust
         )
+        connection.connect()
+        ends = _end_of(connection.sock)
         connection.request("GET", "/")
         date = connection.getresponse().headers.get("date")
         connection.close()
@@ -64,12 +66,23 @@ def superlink_findings(address: str | None, certificate: Path | None) -> Iterato
     except ssl.SSLError:
         yield Finding(False, f"{key}: does not speak TLS; the coordinator must not start it with --insecure")
         return
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, OverflowError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         yield Finding(False, f"{key}: does not answer ({reason}); check address, firewall, and that it runs")
         return
-    yield Finding(True, f"{key}: answers under the coordinator's certificate")
+    soon = f" until {ends:%Y-%m-%d} only; the coordinator must renew it" if _is_soon(ends) else ""
+    yield Finding(True, f"{key}: answers under the coordinator's certificate{soon}")
     yield from _clock(date)
+
+
+def _end_of(connection: ssl.SSLSocket) -> datetime.datetime:
+    """Of the certificate that was shown."""
+    shown = (connection.getpeercert() or {})["notAfter"]
+    return datetime.datetime.fromtimestamp(ssl.cert_time_to_seconds(str(shown)), datetime.UTC)
+
+
+def _is_soon(ends: datetime.datetime) -> bool:
+    return ends - datetime.datetime.now(datetime.UTC) < _SOON
 
 
 def _of_certificate(error: ssl.SSLCertVerificationError) -> str:
@@ -84,10 +97,11 @@ def _of_certificate(error: ssl.SSLCertVerificationError) -> str:
 
 
 def _clock(date: str | None) -> Iterator[Finding]:
-    if date is None:
+    try:
+        there = email.utils.parsedate_to_datetime(date or "")
+    except ValueError:  # a server that does not say
         return
-    there = email.utils.parsedate_to_datetime(date)
-    off_s = abs((datetime.datetime.now(datetime.UTC) - there).total_seconds())
+    off_s = abs(datetime.datetime.now(datetime.UTC).timestamp() - there.timestamp())
     if off_s > _CLOCK_S:
         yield Finding(
             False,

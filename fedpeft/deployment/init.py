@@ -21,9 +21,20 @@ from fedpeft import __version__
 from fedpeft.deployment.authority import make_authority, make_node_key, make_server
 from fedpeft.errors import RunDirectoryError, UserError
 
-SITE_USER: Final = "fedpeft-site"
-COURIER: Final = "fedpeft-courier"
+ACCOUNTS: Final = "fedpeft"
 _YEARS: Final = 3
+_LAST_PORT: Final = 65535
+_EXAMPLES: Final = {
+    "/srv/fedpeft/st-mary": "folder",
+    "/opt/fedpeft/bin": "bin",
+    "RuntimeDirectory=fedpeft/st-mary": "runtime",
+    "Group=fedpeft": "unit_group",
+    "fedpeft-st-mary": "cache",
+    "fedpeft-site": "site_user",
+    "fedpeft-courier": "courier",
+    "st-mary": "identity",
+}
+"""What stands in the units of ``client/``, and which word takes its place."""
 
 
 def init_coordinator(folder: Path, name: str, hosts: Sequence[str], port: int) -> list[Path]:
@@ -47,7 +58,11 @@ def init_coordinator(folder: Path, name: str, hosts: Sequence[str], port: int) -
         server = make_server(authority, hosts)
     except ValueError as error:
         raise UserError(f"--host {', '.join(hosts)}: {error}; give names or addresses") from error
-    words = _words(folder, f"{_in_url(hosts[0])}:{port}") | {"name": name, "port": str(port)}
+    words = _words(folder, f"{_in_url(hosts[0])}:{port}") | {
+        "name": name,
+        "port": str(port),
+        "hub_port": str(port + 1 if port < _LAST_PORT else port - 1),
+    }
     certificates = {"ca.key": authority.key, "server.key": server.key}
     for file, content in certificates.items():
         _write(folder / "certificates" / file, content, 0o600)
@@ -66,7 +81,13 @@ def init_coordinator(folder: Path, name: str, hosts: Sequence[str], port: int) -
 
 
 def init_site(
-    folder: Path, identity: str, superlink: str, *, socket: Path | None = None, node_port: int = 9094
+    folder: Path,
+    identity: str,
+    superlink: str,
+    *,
+    socket: Path | None = None,
+    node_port: int = 9094,
+    accounts: str = ACCOUNTS,
 ) -> list[Path]:
     """Make the folder of an organization: ``site`` for its own user, ``courier`` for the SuperNode's.
 
@@ -76,6 +97,7 @@ def init_site(
         superlink: the coordinator's ``HOST:PORT``.
         socket: of the resident site.
         node_port: of the SuperNode, on the loopback interface; different for each on one machine.
+        accounts: of the users ``ACCOUNTS-site`` and ``ACCOUNTS-courier``, and of their group; likewise.
 
     Returns:
         Every file made.
@@ -90,8 +112,12 @@ def init_site(
         "identity": identity,
         "socket": str(socket),
         "socket_folder": str(socket.parent),
-        "courier": COURIER,
-        "site_user": SITE_USER,
+        "courier": f"{accounts}-courier",
+        "site_user": f"{accounts}-site",
+        "group": accounts,
+        "unit_group": f"Group={accounts}",
+        "cache": f"{accounts}-{identity}",
+        "runtime": _runtime(socket.parent),
         "node_port": str(node_port),
         "expires": f"{today.year + _YEARS}-12-31",
     }
@@ -103,9 +129,17 @@ def init_site(
     _fill(folder / "courier" / "node.sh", "site", words, 0o700)
     _write(folder / "courier" / "keys" / "node", node.key, 0o600)
     _write(folder / "courier" / "keys" / "node.pub", node.public, 0o644)
+    for unit in ("site", "courier"):
+        _write(folder / "systemd" / f"{accounts}-{unit}.service", _unit(unit, words), 0o644)
     for part in ("site", "courier"):
         (folder / part).chmod(0o700)
     return _made(folder)
+
+
+def _runtime(folder: Path) -> str:
+    """What a unit says to have the socket's folder made; of another folder than ``/run`` nothing."""
+    inside = folder.is_relative_to("/run") and folder != Path("/run")
+    return f"RuntimeDirectory={folder.relative_to('/run')}" if inside else "#"
 
 
 def _words(folder: Path, address: str) -> dict[str, str]:
@@ -140,13 +174,23 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     path.write_bytes(content)
 
 
-def _copy_apps(part: str, target: Path) -> None:
-    """From the wheel's own copy, or in a checkout from the folder it is made of."""
+def _unit(name: str, words: Mapping[str, str]) -> bytes:
+    """The unit that ``client/`` has for ``st-mary``, for another organization."""
+    text = (_deployed("client") / f"fedpeft-{name}.service").read_text("utf-8")
+    for example, key in _EXAMPLES.items():
+        text = text.replace(example, words[key])
+    return text.encode()
+
+
+def _deployed(part: str) -> Traversable:
+    """The wheel's own copy of a folder, or in a checkout the folder it is made of."""
     found: Traversable = files("fedpeft") / "flower" / "bundle" / part
-    if not found.is_dir():
-        found = files("fedpeft") / ".." / part
+    return found if found.is_dir() else files("fedpeft") / ".." / part
+
+
+def _copy_apps(part: str, target: Path) -> None:
     target.mkdir(parents=True)
-    for file in found.iterdir():
+    for file in _deployed(part).iterdir():
         if file.name.endswith(".py"):
             with as_file(file) as path:
                 shutil.copyfile(path, target / file.name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from flwr.app import RecordDict
 
-from fedpeft.delivery import DeliveringTransport, Delivery
+from fedpeft.delivery import PAPERS, DeliveringTransport, Delivery
 from fedpeft.errors import RunDirectoryError
 from fedpeft.flower.packing import Fields, encode_vector, pack, require, unpack, unpack_vector
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 DELIVERED_FILE: Final = "delivered.json"
-_DELIVERY: Fields = {"run_id": str, "layout_digest": str, "result": bytes, "digest": str}
+_FILES: Final = ("result.json", "config.toml", "rounds.jsonl")
+_DELIVERY: Fields = {"run_id": str, "layout_digest": str, **dict.fromkeys(PAPERS, bytes), "digest": str}
 
 
 def encode_delivery(delivery: Delivery) -> RecordDict:
@@ -64,8 +65,8 @@ def deliver_run(workspace: Workspace, transport: DeliveringTransport) -> dict[st
             f"{out}: has no {RESULT_FILE} yet, so nothing can be delivered; resume the run"
         )
     adapter = released_adapter(config.federation, checkpoint)
-    result = (out / RESULT_FILE).read_bytes()
-    delivery = Delivery.of(checkpoint.run_id, workspace.adapter.digest, adapter, result)
+    papers = [_paper(out / name, most) for name, most in zip(_FILES, PAPERS.values(), strict=True)]
+    delivery = Delivery.of(checkpoint.run_id, workspace.adapter.digest, adapter, *papers)
     sites = dict.fromkeys(sorted(checkpoint.schedules), delivery)
     answers = transport.deliver(sites, config.federation.deadline_s)
     kept = {site: (answers[site] or "delivered") if site in answers else "no answer" for site in sites}
@@ -74,3 +75,9 @@ def deliver_run(workspace: Workspace, transport: DeliveringTransport) -> dict[st
         level = logging.INFO if what == "delivered" else logging.WARNING
         _log.log(level, "%s: adapter and result: %s", site, what)
     return {site: str(what) for site, what in kept.items()}
+
+
+def _paper(path: Path, most: int) -> bytes:
+    """A file of the run; of lines without end the newest."""
+    data = path.read_bytes()
+    return data if len(data) <= most else data[-most:].partition(b"\n")[2]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a site keeps what runs deliver: ``delivered/RUN_ID/DIGEST`` with ``adapter/`` and ``result.json``.
+"""Where a site keeps what runs deliver: ``delivered/RUN_ID/DIGEST`` with ``adapter/`` and a report's files.
 
 Nothing that a message says becomes part of a path but a run's id, which the site's own ledger knows, and a
 digest that the site computed. A folder that is there is never written again, and a run has room for a few
@@ -20,7 +20,7 @@ import numpy as np
 
 from fedpeft.adapters.adapter import Adapter
 from fedpeft.adapters.peft_format import export_peft
-from fedpeft.delivery import MAX_RESULT_BYTES, Delivery
+from fedpeft.delivery import PAPERS, Delivery
 from fedpeft.errors import Refusal
 from fedpeft.site.fields import check_protocol, refuse_malformed
 from fedpeft.types import FILTER_RUN, RefusalCode
@@ -32,6 +32,7 @@ _MOST: Final = 4
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _DIGITS: Final = 16
 _DRAFT: Final = ".draft"
+_FILES: Final = {"result.json": "result", "config.toml": "config", "rounds.jsonl": "rounds"}
 
 
 def check_delivery(delivery: Delivery, adapter: Adapter) -> None:
@@ -48,7 +49,14 @@ def check_delivery(delivery: Delivery, adapter: Adapter) -> None:
             "adapter": delivery.adapter.shape == (adapter.layout.size,)
             and bool(np.isfinite(delivery.adapter).all()),
             "digest": delivery.digest == delivery.content_digest(),
-            "result": len(delivery.result) <= MAX_RESULT_BYTES and _is_result(delivery.result),
+            **{name: len(getattr(delivery, name)) <= most for name, most in PAPERS.items()},
+        }
+    )
+    refuse_malformed(
+        {
+            "result": _is_object(delivery.result),
+            "config": _is_text(delivery.config),
+            "rounds": all(map(_is_object, delivery.rounds.splitlines())),
         }
     )
 
@@ -91,15 +99,23 @@ class Inbox:
         shutil.rmtree(draft, ignore_errors=True)  # of a crash
         draft.mkdir(mode=0o700)
         export_peft(adapter, draft / "adapter", self._backbone)
-        (draft / "result.json").write_bytes(delivery.result)
+        for name, paper in _FILES.items():
+            (draft / name).write_bytes(getattr(delivery, paper))
         os.rename(draft, kept)
-        _log.info("delivered: %s; fedpeft report %s; fedpeft evaluate %s/adapter --data FILE", *[kept] * 3)
+        _log.info("a run's adapter and result are in %s", kept)
         return kept
 
 
-def _is_result(data: bytes) -> bool:
+def _is_object(data: bytes) -> bool:
     """Whether it is a JSON object; what stands in it is the coordinator's word."""
     try:
         return isinstance(json.loads(data.decode("utf-8")), dict)
     except (ValueError, RecursionError):
+        return False
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        return "\0" not in data.decode("utf-8")
+    except ValueError:
         return False

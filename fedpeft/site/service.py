@@ -19,7 +19,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from fedpeft.data.embedding import DIMENSION
-from fedpeft.delivery import MAX_RESULT_BYTES, Delivery
+from fedpeft.delivery import PAPERS, Delivery
 from fedpeft.errors import Refusal
 from fedpeft.privacy.histogram import MAX_BINS, PrivateHistogram, VoteRequest
 from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
@@ -212,8 +212,8 @@ def set_serving(status: health.HealthServicer) -> None:
 
 
 def largest_message(layout: Layout) -> int:
-    """Bytes of the largest honest message: a vector with a scale a segment or a run's result, or bins."""
-    beside = max(_BYTES_PER_SCALE * len(layout.segments), MAX_RESULT_BYTES)
+    """Bytes of the largest honest message: a vector with a scale a segment or a run's papers, or bins."""
+    beside = max(_BYTES_PER_SCALE * len(layout.segments), sum(PAPERS.values()))
     vector = _BYTES_PER_VALUE * (layout.size + 1) + beside
     return max(vector, _BYTES_PER_VALUE * MAX_BINS * DIMENSION) + _ROOM_FOR_NAMES
 

@@ -160,20 +160,24 @@ class EvaluateRequest(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., request_id: _Optional[str] = ..., noise_multiplier: _Optional[float] = ..., layout_digest: _Optional[str] = ..., adapter: _Optional[bytes] = ..., ledger_head: _Optional[str] = ...) -> None: ...
 
 class DeliverRequest(_message.Message):
-    __slots__ = ("protocol", "run_id", "layout_digest", "adapter", "result", "digest")
+    __slots__ = ("protocol", "run_id", "layout_digest", "adapter", "result", "config", "rounds", "digest")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     LAYOUT_DIGEST_FIELD_NUMBER: _ClassVar[int]
     ADAPTER_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    ROUNDS_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     run_id: str
     layout_digest: str
     adapter: bytes
     result: bytes
+    config: bytes
+    rounds: bytes
     digest: str
-    def __init__(self, protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., layout_digest: _Optional[str] = ..., adapter: _Optional[bytes] = ..., result: _Optional[bytes] = ..., digest: _Optional[str] = ...) -> None: ...
+    def __init__(self, protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., layout_digest: _Optional[str] = ..., adapter: _Optional[bytes] = ..., result: _Optional[bytes] = ..., config: _Optional[bytes] = ..., rounds: _Optional[bytes] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class Reply(_message.Message):
     __slots__ = ("protocol", "facts", "consent", "update", "refusal", "histogram", "metric")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from fedpeft.delivery import Delivery
+from fedpeft.delivery import PAPERS, Delivery
 from fedpeft.errors import Refusal
 from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
 from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
@@ -46,7 +46,7 @@ _SAME_IN_VOTE: Final = (
 _SAME_IN_EVALUATION: Final = (
     "run_id", "request_id", "noise_multiplier", "layout_digest", "ledger_head", "protocol",
 )  # fmt: skip
-_SAME_IN_DELIVERY: Final = ("run_id", "layout_digest", "result", "digest", "protocol")
+_SAME_IN_DELIVERY: Final = ("run_id", "layout_digest", *PAPERS, "digest", "protocol")
 
 
 def encode_describe() -> pb.DescribeRequest:

@@ -112,6 +112,29 @@ def test_a_clock_that_is_off_is_told(serve: Serve, write) -> None:
     assert "set the clock" in findings[1].text
 
 
+@pytest.mark.parametrize("date", ["", "yesterday", "Sun, 99 Nov 2020 10:00:00 GMT"])
+def test_a_server_that_says_no_time_is_not_wrong(serve: Serve, write, date: str) -> None:
+    address = serve(make_server(AUTHORITY, ["127.0.0.1"]), date=date or " ")
+    (finding,) = superlink_findings(address, write("ca.crt", AUTHORITY.public))
+    assert finding.is_good
+
+
+def test_a_certificate_that_soon_ends_is_told(serve: Serve, write) -> None:
+    almost = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=380)
+    authority = make_authority("clinics", almost)
+    root = write("ca.crt", authority.public)
+    (finding,) = superlink_findings(serve(make_server(authority, ["127.0.0.1"], almost)), root)
+    assert finding.is_good
+    assert "only; the coordinator must renew it" in finding.text
+    ends = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=3630)
+    (finding,) = certificate_findings(write("ca.crt", make_authority("clinics", ends).public))
+    assert "in less than 30 days" in finding.text
+
+
+def test_a_port_that_is_none_is_told(write) -> None:
+    assert "does not answer" in _only(superlink_findings("127.0.0.1:99999", write("c", AUTHORITY.public)))
+
+
 def test_a_nodes_key_is_one_that_ssh_reads() -> None:
     pair = make_node_key("st-mary")
     private = load_ssh_private_key(pair.key, None)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fedpeft.cli import main
 from fedpeft.deployment import checks
 from fedpeft.deployment.site_file import SiteFile, load_site_file
 from fedpeft.privacy.ledger import Ledger
@@ -103,6 +104,24 @@ def test_the_policys_last_day(make_site: MakeSite, today: str, word: str | None)
     lines = [f.text for f in checks._policy(file, datetime.date.fromisoformat(today))]
     assert len(lines) == (1 if word is None else 2)
     assert word is None or word in lines[0]
+
+
+def test_untested_versions_are_told(check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "untested_versions", lambda: {"flwr": "1.99 (tested: 1.41.0)"})
+    (line,) = [line for line in check()[True] if line.startswith("versions")]
+    assert "flwr 1.99 (tested: 1.41.0)" in line
+    assert "pip install --constraint" in line
+
+
+def test_a_coordinator_that_is_not_there_is_told(check, tmp_path: Path) -> None:
+    lines = check(site={"superlink": "127.0.0.1:1", "certificate": "absent.crt"})[False]
+    assert any("ask the coordinator for ca.crt" in line for line in lines)
+    assert any("127.0.0.1:1: does not answer" in line for line in lines)
+
+
+def test_a_policy_that_is_wrong_ends_the_check_with_its_lines(make_site: MakeSite, capsys) -> None:
+    assert main(["site", "check", str(make_site(policy={"epsilon": -1.0}))]) == 2
+    assert "policy.toml: epsilon = -1.0" in capsys.readouterr().err
 
 
 def test_modes_are_looked_at(make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> None:

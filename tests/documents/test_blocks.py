@@ -37,7 +37,8 @@ NOT_RUN = {
     r"make (demo|test|install)\b": "sets up an environment, or runs these tests",
     r"source \.venv/bin/activate$": "belongs to the shell",
     r"(cd|export|mkdir|cat) ": "belongs to the shell",
-    r"\./\w+\.sh": "starts servers of other machines; tried by tests/e2e/test_deployment.py",
+    r"(ssh-keygen|fedpeft bundle) ": "needs what flwr builds; tried by tests/deployment/test_bundles.py",
+    r"(APP=\S+ )?\./\w+\.sh": "starts servers of other machines; tried by tests/e2e/test_deployment.py",
     r"pip install": "needs a package registry",
     r"flwr |flower-superlink": "starts Flower's own processes; tried by tests/flower",
 }

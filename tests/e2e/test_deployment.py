@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A deployment as it is: SuperLink, SuperNodes, resident sites under TLS, as ``fedpeft init`` sets them up.
+"""A deployment as it is: SuperLink, SuperNodes and sites under TLS, set up as ``docs/deployment.md`` says.
 
 Run as root, every organization's site and courier are users of their own; otherwise one user runs everything.
 Each process is started with its own process group, and that group is ended by its number.
@@ -9,89 +9,66 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
+import re
 import shutil
 import subprocess
 import sys
-import sysconfig
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import tomli_w
 from peft import PeftModel
 
-from fedpeft.deployment.init import init_coordinator, init_site
 from fedpeft.privacy.ledger import verify
 from fedpeft.privacy.policy import load_policy
 from fedpeft.testing import tiny_backbone, tiny_config
-from simulations.deployed.processes import PATIENCE_S, Processes, free_ports, listens
+from simulations.deployed.processes import PATIENCE_S, ROOT, Processes, environment, free_ports, listens
+from tests.e2e.openers import Openers
+from tests.e2e.users import COURIER_UID, SITE_UID, commands_for_all
 
-ROOT = Path(__file__).parents[2]
-SITE_UID, COURIER_UID = 54321, 65534
-COMMANDS = ("fedpeft", "flwr", "flower-supernode", "flower-superexec", "flwr-clientapp")
-
-
-def _commands_for_all(place: Path) -> Path | None:
-    """A folder of commands that every user may run, made anew where this installation is closed to others.
-
-    Returns:
-        ``None`` where the test is not root's or there is no such Python: one user runs everything then.
-    """
-    own = Path(sys.executable).parent
-    if os.geteuid() != 0 or _runs_for_others(sys.executable):
-        return own if os.geteuid() == 0 else None
-    python = shutil.which(f"python3.{sys.version_info.minor}", path="/usr/bin:/usr/local/bin")
-    if python is None or not _runs_for_others(python):
-        return None
-    made = subprocess.run([python, "-m", "venv", "--without-pip", place / "venv"])
-    if made.returncode:
-        return None
-    (libraries,) = (place / "venv/lib").glob("python3*/site-packages")
-    (libraries / "installed.pth").write_text(sysconfig.get_path("purelib"))
-    for name in COMMANDS:
-        _, _, script = (own / name).read_text().partition("\n")
-        (place / "venv/bin" / name).write_text(f"#!{place}/venv/bin/python\n{script}")
-        (place / "venv/bin" / name).chmod(0o755)
-    return place / "venv/bin"
+DOCUMENT = (ROOT / "docs" / "deployment.md").read_text("utf-8")
 
 
-def _runs_for_others(python: str) -> bool:
-    try:
-        done = subprocess.run([python, "-I", "-c", ""], user=SITE_UID, group=SITE_UID, cwd="/")
-    except OSError:
-        return False
-    return done.returncode == 0 and os.access(ROOT, os.R_OK)
+def _told(text: str, beginning: str) -> list[str]:
+    """The lines of a text's blocks of shell, indented or not, that begin so; without their comments."""
+    blocks = re.findall(r"```(?:ba)?sh\n(.*?)```", text, re.DOTALL)
+    lines = [line.strip().partition("  #")[0] for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith(beginning)]
 
 
-@pytest.fixture
-def place() -> Iterator[Path]:
-    made = Path(tempfile.mkdtemp(prefix="fp", dir="/tmp"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
-
-
-@pytest.fixture
-def processes(place: Path) -> Iterator[Processes]:
-    with Processes(place) as made:
-        yield made
+def _follow(processes: Processes, line: str, words: dict[str, str], more: str = "") -> None:
+    """Do what a document says, with names of this machine in the place of its examples."""
+    for old, new in words.items():
+        assert old in line, (old, line)
+        line = line.replace(old, new)
+    processes.call("sh", "-ec", f"{line} {more}")
 
 
 class Organization:
-    """One that followed its README."""
+    """One that followed the document, and the README that ``fedpeft init site`` made for it."""
 
     def __init__(
-        self, place: Path, index: int, superlink: str, node_port: int, commands: Path | None
+        self,
+        processes: Processes,
+        index: int,
+        superlink: str,
+        node_port: int,
+        place: Path,
+        commands: Path | None,
     ) -> None:
         self.identity, self.commands = f"site{index}", commands
         folder = self.folder = place / self.identity
         self.socket = place / f"run{index}" / "site.sock"
-        init_site(folder, self.identity, superlink, socket=self.socket, node_port=node_port)
+        (line,) = _told(DOCUMENT, "fedpeft init site st-mary")
+        words = {"st-mary": self.identity, "fl.example.org:8000": superlink}
+        _follow(processes, line, words, f"--socket {self.socket} --node-port {node_port}")
+        if commands:
+            self._as_root(processes, "install", "chown")
+        else:
+            self.socket.parent.mkdir(mode=0o750)
         shutil.move(place / f"site{index}.jsonl", folder / "site" / "records.jsonl")
-        shutil.copy(place / "c/certificates/ca.crt", folder / "site")
-        shutil.copy(place / "c/certificates/ca.crt", folder / "courier")
+        for part in ("site", "courier"):
+            shutil.copy(place / "coordinator/certificates/ca.crt", folder / part)
         self._edit("policy.toml", "declared_units = 1000", "declared_units = 40")
         courier = str(COURIER_UID) if commands else "nobody"
         self._edit("SITE.toml", 'courier = "fedpeft-courier"', f'courier = "{courier}"')
@@ -100,15 +77,44 @@ class Organization:
         self._edit(
             "SITE.toml", "\n[model]\n", f'\n[run]\nthreads = 1\n[model]\nbackbone = "{place}/backbone"\n'
         )
-        self.socket.parent.mkdir()
-        self.socket.parent.chmod(0o750)
         (folder / "site/records.jsonl").chmod(0o600)
         if commands:
             self._edit("../courier/node.sh", str(Path(sys.executable).parent), str(commands))
-            os.chown(self.socket.parent, SITE_UID, COURIER_UID)
-            for part, uid in (("site", SITE_UID), ("courier", COURIER_UID)):
-                for path in [folder / part, *(folder / part).rglob("*")]:
-                    os.chown(path, uid, uid)
+            self._as_root(processes, "chown")
+
+    def _as_root(self, processes: Processes, *beginnings: str) -> None:
+        """The README's commands for root, with numbers for users, who are not made for a test."""
+        readme = (self.folder / "README.md").read_text("utf-8")
+        lines = [line for beginning in beginnings for line in _told(readme, beginning)]
+        assert len(lines) >= 4
+        for line in lines:
+            names = {
+                "fedpeft-site": SITE_UID,
+                "fedpeft-courier": COURIER_UID,
+                " fedpeft ": f" {COURIER_UID} ",
+            }
+            _follow(processes, line, {old: str(new) for old, new in names.items() if old in line})
+
+    def check(self) -> None:
+        """The README's check of everything, as the user that it names."""
+        readme = (self.folder / "README.md").read_text("utf-8")
+        (line,) = [line for line in _told(readme, "runuser -u fedpeft-site -- ") if " site check " in line]
+        command = line.split(" -- ")[1]
+        if self.commands is None:
+            command += " --one-user-trial"
+        else:
+            command = command.replace(str(Path(sys.executable).parent), str(self.commands))
+        who = (
+            {}
+            if self.commands is None
+            else {"user": SITE_UID, "group": SITE_UID, "extra_groups": [COURIER_UID]}
+        )
+        checked = subprocess.run(
+            command.split(), cwd="/", env=environment(HOME=str(self.folder / "site")), capture_output=True,
+            text=True, timeout=PATIENCE_S, **who,
+        )  # fmt: skip
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+        assert "answers under the coordinator's certificate" in checked.stdout
 
     def _edit(self, name: str, old: str, new: str) -> None:
         path = self.folder / "site" / name
@@ -141,7 +147,7 @@ def _edit_run(place: Path) -> None:
         "run": {"threads": 1},
         "sites": [{"name": f"site{i}", "declared_units": 40} for i in range(2)],
     }
-    (place / "c/run.toml").write_text(tomli_w.dumps(tables))
+    (place / "coordinator/run.toml").write_text(tomli_w.dumps(tables))
 
 
 def test_two_organizations_train_over_real_processes(place: Path, processes: Processes) -> None:
@@ -149,19 +155,24 @@ def test_two_organizations_train_over_real_processes(place: Path, processes: Pro
     tiny_config(place, num_sites=2)
     for file in (place / "backbone").iterdir():
         file.chmod(0o644)  # safetensors writes for its owner alone
-    init_coordinator(place / "c", "clinics", ["127.0.0.1"], port)
+    (line,) = _told(DOCUMENT, "fedpeft init coordinator")
+    _follow(processes, line, {"fl.example.org": "127.0.0.1", "192.0.2.7": "localhost"}, f"--port {port}")
     _edit_run(place)
-    processes.start("superlink", "sh", place / "c/superlink.sh")
-    commands = _commands_for_all(place)
-    organizations = [Organization(place, i, f"127.0.0.1:{port}", node_ports[i], commands) for i in range(2)]
+    processes.start("superlink", "sh", place / "coordinator/superlink.sh")
+    commands = commands_for_all(place)
+    organizations = [
+        Organization(processes, i, f"127.0.0.1:{port}", node_ports[i], place, commands) for i in range(2)
+    ]
     processes.wait_for("superlink", lambda: listens(port), "its port")
-    processes.start("superexec", "sh", place / "c/superexec.sh")
+    processes.start("superexec", "sh", place / "coordinator/superexec.sh")
+    organizations[0].check()
+    openers = [Openers(organization.folder / "site/records.jsonl") for organization in organizations]
     for organization in organizations:
         key = organization.folder / "courier/keys/node.pub"
-        processes.call("sh", place / "c/register.sh", key)
+        processes.call("sh", place / "coordinator/register.sh", key)
         organization.start(processes)
 
-    said = processes.call("sh", place / "c/run.sh", place / "out")
+    said = processes.call("sh", place / "coordinator/run.sh", place / "out")
     result_file = place / "out/result.json"
     assert result_file.exists(), said + processes.log("node of site0")
     result = json.loads(result_file.read_text())
@@ -169,10 +180,10 @@ def test_two_organizations_train_over_real_processes(place: Path, processes: Pro
     assert result["ledger_scope"] == "organization"
     assert result["epsilon"] == 8.0
     PeftModel.from_pretrained(tiny_backbone().model, str(place / "out/adapter"))
-    for organization in organizations:
+    for organization, opened in zip(organizations, openers, strict=True):
         assert _holders(organization.folder / "site/records.jsonl") <= {organization.site_pid}
-        if commands:
-            _cannot_be_read_by_its_courier(organization)
+        assert opened.found() == ({organization.site_pid} if opened.is_watching else set())
+        opened.close()
         assert processes.stop(organization.identity) == 0
         folder = organization.folder / "site"
         (delivered,) = folder.glob("delivered/*/*")
@@ -185,25 +196,6 @@ def test_two_organizations_train_over_real_processes(place: Path, processes: Pro
         assert report.runs[0].epsilon_spent == pytest.approx(
             result["epsilon_spent_by_site"][identity], abs=1e-3
         )
-
-
-def _cannot_be_read_by_its_courier(organization: Organization) -> None:
-    """What code that the coordinator uploads could try, as the user that it would run as."""
-    site, pid = organization.folder / "site", organization.site_pid
-    attempts = [
-        ["cat", site / "records.jsonl"],
-        ["cat", site / "policy.toml"],
-        ["rm", "-f", site / "ledger" / f"{organization.identity}.sqlite"],
-        ["mv", organization.folder / "site", organization.folder / "mine"],
-        ["cat", f"/proc/{pid}/mem"],
-        ["cat", f"/proc/{pid}/environ"],
-        ["kill", str(pid)],
-    ]
-    for attempt in attempts:
-        who = {"user": COURIER_UID, "group": COURIER_UID, "extra_groups": []}
-        done = subprocess.run([str(part) for part in attempt], capture_output=True, **who)
-        assert done.returncode != 0, attempt
-        assert done.stdout == b"", attempt
 
 
 def _evaluates(processes: Processes, adapter: Path, records: Path) -> bool:

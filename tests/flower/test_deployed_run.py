@@ -106,7 +106,8 @@ def test_every_site_gets_adapter_and_result_and_who_was_away_gets_them_later(con
     assert asked == []  # nothing is trained for it
     assert json.loads(told.read_text()) == {first.name: "delivered", second.name: "delivered"}
     (delivery,) = [argument for method, argument in first.calls if method == "deliver"]
-    assert delivery.result == (tmp_path / "out/result.json").read_bytes()
+    papers = {"result.json": delivery.result, "config.toml": delivery.config, "rounds.jsonl": delivery.rounds}
+    assert papers == {name: (tmp_path / "out" / name).read_bytes() for name in papers}
     config, checkpoint = open_run(tmp_path / "out")
     assert delivery.run_id == checkpoint.run_id
     assert delivery.adapter.tolist() == released_adapter(config.federation, checkpoint).tolist()

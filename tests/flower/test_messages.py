@@ -16,6 +16,7 @@ from fedpeft.flower import delivering, messages
 from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
 from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
 from fedpeft.types import PrivacyEvent, PrivateUpdate, RefusalCode, Schedule, SiteFacts, TrainRequest
+from fedpeft.wire_types import narrow, widen
 
 VECTOR = np.array([0.0, -0.0, 1e-45, 3.4e38, -1.5, np.pi], np.float32)
 FACTS = SiteFacts("north", 3460, "record", 8.0, 1e-5, "ab" * 32)
@@ -34,7 +35,7 @@ EVALUATE = EvaluateRequest("run", "run:north:e", 3.5, "cd" * 32, VECTOR, "ab" * 
 METRIC = PrivateMetric(
     "run:north:e", 0.1 + 0.2, 12.5, PrivacyEvent("gaussian", 3.5, 1.0, 1, "record"), "ef" * 32
 )
-DELIVERY = Delivery.of("run", "cd" * 32, VECTOR, b'{"epsilon": 8.0}')
+DELIVERY = Delivery.of("run", "cd" * 32, VECTOR, b'{"epsilon": 8.0}', b"rank = 8", b'{"round": 1}')
 
 
 def _encoded(value):
@@ -206,9 +207,29 @@ class TestVector:
         first, second = (messages.encode_request(REQUEST, shared) for _ in range(2))
         assert first["vector"]["vector"].data is second["vector"]["vector"].data
 
+    @pytest.mark.parametrize("wire_type", ["float16", "bfloat16"])
+    def test_of_two_bytes_arrive_as_they_were_rounded(self, wire_type):
+        rounded = widen(narrow(VECTOR, wire_type), wire_type)
+        request = replace(REQUEST, wire_type=wire_type)
+        array = messages.encode_vector(VECTOR, wire_type)
+        assert len(array["vector"].data) == 2 * len(VECTOR)
+        arrived = messages.decode_request(_sent(messages.encode_request(request, array)))
+        assert _same(arrived, replace(request, adapter=rounded))
+        update = messages.decode_update(_sent(messages.encode_update(UPDATE, wire_type)))
+        assert _same(update, replace(UPDATE, values=rounded))
+        assert not update.values.flags.writeable
+
+    @pytest.mark.parametrize("wire_type", ["float16", "bfloat16"])
+    def test_of_two_bytes_are_for_rounds_only(self, wire_type):
+        content = messages.encode_evaluate(EVALUATE, messages.encode_vector(VECTOR, wire_type))
+        assert _code(messages.decode_evaluate, content) == (RefusalCode.MALFORMED, "dtype")
+
     @pytest.mark.parametrize(
         "array",
         [
+            Array("float16", (6,), "fedpeft.float32.little-endian", bytes(24)),
+            Array("float16", (6,), "fedpeft.float16.little-endian", bytes(24)),
+            Array("float8", (24,), "fedpeft.float8.little-endian", bytes(24)),
             Array("float64", (3,), "fedpeft.float32.little-endian", bytes(24)),
             Array("float32", (5,), "fedpeft.float32.little-endian", bytes(24)),
             Array("float32", (6, 1), "fedpeft.float32.little-endian", bytes(24)),

@@ -130,7 +130,7 @@ class TestInProcess:
         transport.describe(5, 60.0)
         encoded = []
         real = messages.encode_vector
-        monkeypatch.setattr(messages, "encode_vector", lambda v: encoded.append(v) or real(v))
+        monkeypatch.setattr(messages, "encode_vector", lambda v, *more: encoded.append(v) or real(v, *more))
         answers = transport.train(_requests(request_for, sites, np.zeros(4, np.float32)), 60.0)
         next(iter(answers))
         assert len(encoded) == 2  # the adapter, and the first site's own release
@@ -143,7 +143,7 @@ class TestInProcess:
         requests = {site.name: replace(first, request_id=f"run:{site.name}:v") for site in sites}
         encoded = []
         real = messages.encode_vector
-        monkeypatch.setattr(messages, "encode_vector", lambda v: encoded.append(v) or real(v))
+        monkeypatch.setattr(messages, "encode_vector", lambda v, *more: encoded.append(v) or real(v, *more))
         answers = list(transport.vote(requests, 60.0))
         assert [site for site, _ in answers] == ["site-00", "site-01", "site-02"]
         assert answers[0][1] is RefusalCode.POLICY
@@ -158,7 +158,7 @@ class TestInProcess:
         requests = {site.name: replace(first, request_id=f"run:{site.name}:e") for site in sites}
         encoded = []
         real = messages.encode_vector
-        monkeypatch.setattr(messages, "encode_vector", lambda v: encoded.append(v) or real(v))
+        monkeypatch.setattr(messages, "encode_vector", lambda v, *more: encoded.append(v) or real(v, *more))
         answers = list(transport.evaluate(requests, 60.0))
         assert [site for site, _ in answers] == ["site-00", "site-01", "site-02"]
         assert answers[0][1] is RefusalCode.POLICY

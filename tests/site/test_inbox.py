@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from peft import PeftModel
 
-from fedpeft.delivery import MAX_RESULT_BYTES, Delivery
+from fedpeft.delivery import PAPERS, Delivery
 from fedpeft.errors import Refusal
 from fedpeft.privacy.ledger import Ledger
 from fedpeft.privacy.policy import Policy
@@ -23,7 +23,7 @@ from fedpeft.testing import tiny_backbone
 from fedpeft.types import RefusalCode, Schedule
 from tests.site.conftest import Workbench
 
-RESULT = b'{"epsilon": 8.0}'
+RESULT, CONFIG, ROUNDS = b'{"epsilon": 8.0}', b"[privacy]\nepsilon = 8.0\n", b'{"round": 1}\n{"round": 2}\n'
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def delivery(workbench: Workbench) -> Delivery:
 def _delivery(workbench: Workbench, seed: int = 0, run_id: str = "run-1", result: bytes = RESULT) -> Delivery:
     adapter = workbench.adapter
     values = np.random.default_rng(seed).standard_normal(adapter.layout.size).astype(np.float32)
-    return Delivery.of(run_id, adapter.digest, values, result)
+    return Delivery.of(run_id, adapter.digest, values, result, CONFIG, ROUNDS)
 
 
 def _files(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -69,7 +69,8 @@ def test_adapter_and_result_are_kept_for_the_site_alone(
     site.deliver(delivery)
     (kept,) = (tmp_path / "delivered/run-1").iterdir()
     assert kept.name == delivery.digest[:16]
-    assert (kept / "result.json").read_bytes() == RESULT
+    papers = {"result.json": RESULT, "config.toml": CONFIG, "rounds.jsonl": ROUNDS}
+    assert {name: (kept / name).read_bytes() for name in papers} == papers
     assert json.loads((kept / "adapter/adapter_config.json").read_text())["base_model_name_or_path"] == "tiny"
     assert all(folder.stat().st_mode & 0o077 == 0 for folder in (kept, kept.parent, kept.parent.parent))
     tokens = {"input_ids": workbench.model.dummy_inputs["input_ids"] % 50}
@@ -107,7 +108,8 @@ def test_what_a_crash_left_is_made_anew(site: Site, delivery: Delivery, tmp_path
     (draft / "half").write_text("x")
     site.deliver(delivery)
     (kept,) = draft.parent.iterdir()
-    assert sorted(path.name for path in kept.iterdir()) == ["adapter", "result.json"]
+    names = ["adapter", "config.toml", "result.json", "rounds.jsonl"]
+    assert sorted(path.name for path in kept.iterdir()) == names
 
 
 @pytest.mark.parametrize("run_id", ["../run-1", "/etc/cron.d/run-1", "a/b", "..", ".", "", "run 1", "filter"])
@@ -127,7 +129,7 @@ def test_a_run_that_the_ledger_does_not_know_is_refused(
 
 @pytest.mark.parametrize(
     "result",
-    [b"", b"[]", b"null", b"{", b"\xff{}", b"[" * 100_000, b'{"a": "' + b"x" * MAX_RESULT_BYTES + b'"}'],
+    [b"", b"[]", b"null", b"{", b"\xff{}", b"[" * 100_000, b'{"a": "' + b"x" * PAPERS["result"] + b'"}'],
     ids=["empty", "a list", "null", "cut short", "no text", "nested", "too large"],
 )
 def test_a_result_that_is_none_is_refused(
@@ -138,9 +140,31 @@ def test_a_result_that_is_none_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("paper", "data"),
+    [
+        ("config", b"\xff\xfe"),
+        ("config", b"a = 1\0"),
+        ("config", b"#" * (PAPERS["config"] + 1)),
+        ("rounds", b'{"round": 1}\n[]\n'),
+        ("rounds", b"{}\n" * (PAPERS["rounds"] // 3 + 1)),
+    ],
+)
+def test_papers_that_are_none_are_refused(
+    site: Site, delivery: Delivery, tmp_path: Path, paper: str, data: bytes
+) -> None:
+    broken = dataclasses.replace(delivery, **{paper: data})
+    assert (
+        _refusal(site, dataclasses.replace(broken, digest=broken.content_digest())) is RefusalCode.MALFORMED
+    )
+    assert not (tmp_path / "delivered").exists()
+
+
+@pytest.mark.parametrize(
     ("field", "value"),
     [
         ("digest", "0" * 64),
+        ("config", b"epsilon = 1.0"),
+        ("rounds", b"{}"),
         ("digest", "../../../../tmp/x"),
         ("result", b'{"epsilon": 1.0}'),
         ("layout_digest", "0" * 64),
