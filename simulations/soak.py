@@ -33,6 +33,7 @@ from simulations.deployed.processes import Processes
 EVERY: Final = 5
 MOST_GROWTH_MB: Final = 20.0
 """Of a process over all rounds, for it to count as flat."""
+_FEWEST: Final = 5  # samples that a line is laid through; with fewer nothing is called flat
 _PATIENCE_S: Final = 6 * 3600.0
 _RESULT: Final = Path(__file__).resolve().parent / "results" / "soak.json"
 
@@ -87,7 +88,7 @@ def soak(folder: Path, rounds: int) -> JsonDict:
         "seconds_a_round": float(np.median([sum(r["seconds"].values()) for r in rounds_of(out)])),
         "growth_mb": growth,
         "last_mb": last,
-        "flat": all(value <= MOST_GROWTH_MB for value in growth.values()),
+        "flat": bool(growth) and all(value <= MOST_GROWTH_MB for value in growth.values()),
         "samples": samples,
     }
 
@@ -132,7 +133,8 @@ def _growth(samples: list[JsonDict], rounds: int) -> tuple[dict[str, float], dic
     growth = {}
     for name, points in series.items():
         x, y = np.array(points[len(points) // 2 :], dtype=np.float64).T
-        growth[name] = round(float(np.polyfit(x, y, 1)[0]) * rounds, 2) if len(x) > 2 else 0.0
+        if len(x) >= _FEWEST:
+            growth[name] = round(float(np.polyfit(x, y, 1)[0]) * rounds, 2)
     return growth, {name: points[-1][1] for name, points in series.items()}
 
 

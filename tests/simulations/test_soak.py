@@ -29,3 +29,7 @@ def test_what_fills_up_at_first_is_no_growth() -> None:
 def test_lives_before_a_resume_do_not_count() -> None:
     growth, _ = _growth([*_samples(5.0, life=1.0), *_samples(0.0, life=2.0)], 300)
     assert abs(growth["site"]) < 1e-6
+
+
+def test_a_few_samples_show_nothing() -> None:
+    assert _growth(_samples(0.0)[:6], 300)[0] == {}
