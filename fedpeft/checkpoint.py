@@ -16,6 +16,7 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,11 @@ class Checkpoint:
         return cls(
             run_id, 0, adapter, average, {}, {}, (), schedules or {}, {}, events or {}, (), metrics_before
         )
+
+    def events_with(self, newer: Mapping[str, PrivacyEvent]) -> dict[str, tuple[PrivacyEvent, ...]]:
+        """``events``, and after them what a round's releases cost, one of each site at most."""
+        sites = sorted({*self.events, *newer})
+        return {s: (*self.events.get(s, ()), *([newer[s]] if s in newer else [])) for s in sites}
 
 
 def save(checkpoint: Checkpoint, folder: Path) -> None:

@@ -55,6 +55,7 @@ class RoundPlan:
         deadline_s: of a round, and of each exchange before the first.
         ask_again_s: between two askings of whom it did not reach, while sites are too few; 0: asks once.
         task_weights: of tasks' units, if clipped to different norms; ``wire_type``: in which vectors travel.
+        spent: what a round's record says of all releases so far.
     """
 
     local_steps: int
@@ -69,6 +70,7 @@ class RoundPlan:
     ask_again_s: float = 0.0
     task_weights: TaskWeights = ()
     wire_type: str = "float32"
+    spent: Callable[[Mapping[str, tuple[PrivacyEvent, ...]]], JsonDict] | None = None
 
     @property
     def rounds(self) -> int:
@@ -199,7 +201,7 @@ class _Run:
 
     def composed_events(self) -> dict[str, tuple[PrivacyEvent, ...]]:
         """Of the complete rounds and of one that was left unfinished."""
-        return _with_events(self.state.events, self.unfinished)
+        return self.state.events_with(self.unfinished)
 
     def _round(self, number: int) -> StopReason | None:
         """Ask, check, aggregate, step, checkpoint."""
@@ -224,6 +226,8 @@ class _Run:
         times.append(self.clock())
         norm = math.sqrt(float(mean @ mean))
         record = {"round": number, **tally.record(norm, times[1] - times[0], times[2] - times[1])}
+        events = self.state.events_with(tally.events)
+        record |= {} if self.plan.spent is None else self.plan.spent(events)
         self._keep(
             replace(
                 self.state,
@@ -234,7 +238,7 @@ class _Run:
                 statistics=statistics,
                 scales=self.plan.allocator.scales(statistics, number),
                 ledger_heads={**self.state.ledger_heads, **tally.ledger_heads},
-                events=_with_events(self.state.events, tally.events),
+                events=events,
                 records=(*self.state.records, record),
             )
         )
@@ -291,10 +295,3 @@ class _Run:
             f" ({named})" if named else ""
         )
         return "budget" if set(problems.values()) == {RefusalCode.BUDGET.value} else "quorum"
-
-
-def _with_events(
-    events: Mapping[str, tuple[PrivacyEvent, ...]], newer: Mapping[str, PrivacyEvent]
-) -> dict[str, tuple[PrivacyEvent, ...]]:
-    sites = sorted({*events, *newer})
-    return {s: (*events.get(s, ()), *([newer[s]] if s in newer else [])) for s in sites}

@@ -25,11 +25,12 @@ from fedpeft.types import SEEDED_PREFIX
 
 CONFIG_FILE = "config.toml"
 RESULT_FILE = "result.json"
+BASELINES_FILE = "baselines.json"
 MACHINE_KEYS: Final[dict[str, set[str]]] = {
     "model": {"device"},
     "training": {"max_tokens", "prefix_cache", "prefix_cache_mb", "activation_checkpointing"},
     "federation": {"deadline_s"},
-    "run": {"threads"},
+    "run": {"threads", "tensorboard"},
 }
 """Keys that say how a machine is used and change no result."""
 

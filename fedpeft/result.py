@@ -15,15 +15,17 @@ from typing import Any, Final
 
 import numpy as np
 
+from fedpeft.curve import privacy_of
 from fedpeft.errors import RunDirectoryError
 from fedpeft.evaluation import Scores, compare, summarize
 from fedpeft.federation import Outcome
 from fedpeft.guarantee import site_epsilons
 from fedpeft.layer_choice import read_choice
 from fedpeft.plan import Plan
-from fedpeft.privacy.accountant import Composition, epsilon
-from fedpeft.settings import EvaluationSettings
-from fedpeft.types import JsonDict, PrivacyEvent
+from fedpeft.privacy.clipping import FROZEN_SCALE
+from fedpeft.spending import spent_by_site
+from fedpeft.stage_settings import EvaluationSettings
+from fedpeft.types import JsonDict
 from fedpeft.workspace import Workspace
 
 SCORES_FILE = "scores.json"
@@ -35,59 +37,6 @@ _SCORE_TYPES: Final[dict[str, type[np.generic]]] = {
     "is_first": np.bool_,
 }
 _LIBRARIES = ("fedpeft", "flwr", "torch", "transformers", "peft", "opacus", "dp-accounting")
-
-
-def spent_by_site(events: Mapping[str, Sequence[PrivacyEvent]], delta: float) -> dict[str, float]:
-    """The coordinator's view: epsilon of the releases it received from each site."""
-    return {site: epsilon(list(steps), delta) if steps else 0.0 for site, steps in events.items()}
-
-
-class Spending:
-    """The same, round after round; neither the rounds so far nor sites that are alike make it slower."""
-
-    def __init__(self, delta: float) -> None:
-        """Begin with nothing spent; ``delta`` is the run's."""
-        self._delta = delta
-        self._histories: dict[str, _History] = {}
-
-    def most(self, events: Mapping[str, Sequence[PrivacyEvent]]) -> float:
-        """The largest epsilon over the sites, given all their events so far; earlier ones never change."""
-        after: dict[tuple[int, tuple[PrivacyEvent, ...]], _History] = {}
-        for site, so_far in events.items():
-            before = self._histories.get(site)
-            added = tuple(so_far[before.length if before else 0 :])
-            key = (id(before), added)  # sites that were alike, and went on alike, still are
-            if key not in after:
-                after[key] = _History.going_on(before, so_far)
-            self._histories[site] = after[key]
-        return max((history.epsilon(self._delta) for history in after.values()), default=0.0)
-
-
-class _History:
-    """Events that some sites had alike; what was composed of them moves on with the first that goes on."""
-
-    def __init__(self, events: Sequence[PrivacyEvent], composition: Composition) -> None:
-        self.length = len(events)
-        self._events = tuple(events)  # the list grows
-        self._composition: Composition | None = composition
-
-    @classmethod
-    def going_on(cls, before: _History | None, events: Sequence[PrivacyEvent]) -> _History:
-        """The history that holds ``events``, which begin with those of ``before``."""
-        if before is None or before._composition is None:
-            return cls(events, Composition(events))
-        if before.length == len(events):
-            return before
-        composition, before._composition = before._composition, None
-        for event in events[before.length :]:
-            composition.add(event)
-        return cls(events, composition)
-
-    def epsilon(self, delta: float) -> float:
-        """Of all its events."""
-        if self._composition is None:
-            self._composition = Composition(self._events)
-        return self._composition.epsilon(delta)
 
 
 def make_result(
@@ -107,6 +56,7 @@ def make_result(
     return {
         "backbone": workspace.backbone.name,
         "backbone_digest": workspace.backbone.digest,
+        "run_id": outcome.state.run_id,
         "method": config.method,
         "sites": [site.name for site in config.sites],
         "left_out": outcome.left_out,
@@ -122,6 +72,7 @@ def make_result(
         "epsilon_by_task": plan.epsilon_by_task,
         "allocation_start": start.source if (start := workspace.public_start) else None,
         "noise_multiplier_by_site": _noise_multipliers(plan, outcome),
+        "noise_by_segment": _noise_by_segment(plan, outcome),
         "delta": plan.delta,
         "unit": plan.unit,
         "guarantee": plan.guarantee,
@@ -146,6 +97,21 @@ def _noise_multipliers(plan: Plan, outcome: Outcome) -> dict[str, float]:
     planned = {site.name: site.noise_multiplier for site in plan.sites}
     schedules = outcome.state.schedules
     return planned | {name: min(m for m, _ in schedule.parts) for name, schedule in schedules.items()}
+
+
+def _noise_by_segment(plan: Plan, outcome: Outcome) -> list[JsonDict]:
+    """What the allocation had come to after the last round; b_s is ``None`` where a segment is frozen."""
+    scales = outcome.state.scales or (None,) * len(plan.layout.segments)
+    return [
+        {
+            "name": segment.name,
+            "block": segment.block,
+            "module": segment.module,
+            "size": segment.size,
+            "scale": None if scale is None or scale >= FROZEN_SCALE else scale,
+        }
+        for segment, scale in zip(plan.layout.segments, scales, strict=True)
+    ]
 
 
 def scores_to_json(scores: Scores) -> JsonDict:
@@ -266,9 +232,7 @@ def _metrics(evaluation: EvaluationSettings, before: Scores | None, after: Score
         "records": len(before.ids),
         "ranked_records": int(before.is_ranked.sum()),
         "labels": list(evaluation.labels),
-        "privacy": "on records declared public"
-        if evaluation.public
-        else "NOT PRIVATE: exact on held-out records",
+        "privacy": privacy_of(evaluation),
     }
 
 

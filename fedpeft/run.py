@@ -9,7 +9,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
@@ -19,28 +19,27 @@ from fedpeft.aggregation.server_optimizer import make_server_optimizer
 from fedpeft.aggregation.smoothing import Smoother
 from fedpeft.checkpoint import Checkpoint
 from fedpeft.config import RunConfig
+from fedpeft.curve import Curve
 from fedpeft.errors import ConfigError
 from fedpeft.evaluation import Scores, evaluate, summarize
 from fedpeft.federation import CHECKPOINT_FOLDER, Outcome, RoundPlan, run_rounds
 from fedpeft.folder import RESULT_FILE
 from fedpeft.layer_choice import read_choice, rounds_of
+from fedpeft.model_card import write_card
 from fedpeft.plan import Plan, make_plan
 from fedpeft.privacy.allocation.allocator import Allocator
 from fedpeft.privacy.allocation.base import find as find_allocation
 from fedpeft.privacy.allocation.public import PublicStatistics
 from fedpeft.privacy.metric import EvaluatingTransport
 from fedpeft.private_evaluation import Lenient, evaluate_privately
-from fedpeft.result import (
-    Spending,
-    make_result,
-    save_scores,
-    scores_from_json,
-    scores_to_json,
-)
+from fedpeft.reporter import Reporter, Silence
+from fedpeft.result import make_result, save_scores, scores_from_json, scores_to_json
 from fedpeft.settings import FederationSettings, PrivacySettings
 from fedpeft.shared import content_digest
+from fedpeft.spending import Spending
 from fedpeft.stages import begin, scheduler
 from fedpeft.stopwatch import Stopwatch
+from fedpeft.tracker import check_tracker, tracking
 from fedpeft.training.learning_rate import learning_rates
 from fedpeft.types import FloatVector, JsonDict, Layout, Transport
 from fedpeft.warm_start import Start, warm_start
@@ -53,26 +52,6 @@ UNTOUCHED = "scores of the untouched backbone"
 _ASK_AGAIN_S: Final = 10.0
 
 _log = logging.getLogger(__name__)
-
-
-class Reporter(Protocol):
-    """Hears how far a run is; the default hears nothing."""
-
-    def evaluating(self, label: str, done: int, total: int) -> None:
-        """``done`` of ``total`` records are evaluated ``before`` or ``after`` the rounds."""
-
-    def round_done(self, number: int, rounds: int, record: JsonDict, epsilon_spent: float) -> None:
-        """A round is complete and durable."""
-
-
-class Silence:
-    """The reporter that says nothing."""
-
-    def evaluating(self, label: str, done: int, total: int) -> None:
-        """Say nothing."""
-
-    def round_done(self, number: int, rounds: int, record: JsonDict, epsilon_spent: float) -> None:
-        """Say nothing."""
 
 
 def conduct(
@@ -99,13 +78,28 @@ def conduct(
         FedpeftError: the run cannot go on; what is complete is in the checkpoint.
     """
     _check_choice(workspace)
-    reporter, watch = reporter or Silence(), watch or Stopwatch()
+    settings, public = workspace.config.run, workspace.config.evaluation.public
+    with tracking(settings, workspace.out, reporter or Silence(), keep_scores=public) as heard:
+        return _conduct(workspace, plan, transport, checkpoint, heard, watch or Stopwatch())
+
+
+def _conduct(
+    workspace: Workspace,
+    plan: Plan,
+    transport: EvaluatingTransport,
+    checkpoint: Checkpoint | None,
+    reporter: Reporter,
+    watch: Stopwatch,
+) -> JsonDict:
+    config = workspace.config
+    curve = Curve(workspace.out, config.evaluation, config.federation.rounds, reporter)
     since = monotonic()
     if checkpoint is None:
         begun = begin(workspace, plan, transport)
-        if workspace.config.synthesis.generator is not None:
+        if config.synthesis.generator is not None:
             since = watch.lap("synthesis", since)
         before = untouched_scores(workspace, reporter)
+        curve.add(0, before)
         metrics = {} if before is None else {"scores": scores_to_json(before), "summary": summarize(before)}
         start = _start(workspace, reporter)
         metrics |= {} if start.facts is None else {"warm_start": start.facts}
@@ -115,17 +109,19 @@ def conduct(
         ids = [record.id for record in workspace.records]
         before = scores_from_json(scores, ids, workspace.out) if scores else None
     since = watch.lap("evaluate", since)
-    outcome = _rounds(workspace, plan, Lenient(transport), checkpoint, reporter)
+    outcome = _rounds(workspace, plan, Lenient(transport), checkpoint, reporter, curve, watch)
     since = watch.lap("rounds", since)
-    state = released_adapter(workspace.config.federation, outcome.state)
+    state = released_adapter(config.federation, outcome.state)
     private, outcome = _evaluate_privately(workspace, transport, outcome, state)
     after = evaluate_state(workspace, state, "after", reporter)
+    curve.add(outcome.state.rounds_completed, after)
     since = watch.lap("evaluate", since)
     save_scores(workspace.out / CHECKPOINT_FOLDER, before, after)
     workspace.adapter.load(state)
     export_peft(workspace.adapter, workspace.out / ADAPTER_FOLDER, workspace.backbone.name)
     watch.lap("export", since)
     result = make_result(workspace, plan, outcome, before, after, private, _seconds(watch, outcome))
+    write_card(config, result, workspace.out / ADAPTER_FOLDER)
     _write_atomically(workspace.out / RESULT_FILE, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     return result
 
@@ -155,13 +151,18 @@ def _rounds(
     transport: Transport,
     checkpoint: Checkpoint,
     reporter: Reporter,
+    curve: Curve,
+    watch: Stopwatch,
 ) -> Outcome:
     config = workspace.config
-    spending = Spending(plan.delta)
 
     def on_round(state: Checkpoint) -> None:
-        most = spending.most(state.events)
-        reporter.round_done(state.rounds_completed, config.federation.rounds, state.records[-1], most)
+        done, record = state.rounds_completed, state.records[-1]
+        reporter.round_done(done, config.federation.rounds, record, record["epsilon_spent"])
+        if curve.is_due(done):
+            since, adapter = monotonic(), released_adapter(config.federation, state)
+            curve.add(done, evaluate_state(workspace, adapter, f"after round {done}", reporter))
+            watch.lap("curve", since)
 
     return run_rounds(
         transport,
@@ -180,6 +181,7 @@ def _rounds(
             ask_again_s=_ask_again_s(config),
             task_weights=config.task_weights,
             wire_type=config.federation.wire_type,
+            spent=Spending(plan.delta).record,
         ),
         checkpoint,
         schedule=scheduler(config, plan, checkpoint.run_id),
@@ -277,7 +279,9 @@ def _seconds(watch: Stopwatch, outcome: Outcome) -> dict[str, float]:
     records = outcome.state.records
     seconds["train"] = sum(record["seconds"]["train"] for record in records)
     seconds["aggregate"] = sum(record["seconds"]["aggregate"] for record in records)
-    seconds["accounting"] = max(0.0, seconds.pop("rounds") - seconds["train"] - seconds["aggregate"])
+    curve = seconds.pop("curve", 0.0)  # within the rounds, and no accounting
+    seconds["evaluate"] += curve
+    seconds["accounting"] = max(0.0, seconds.pop("rounds") - curve - seconds["train"] - seconds["aggregate"])
     return seconds
 
 
@@ -289,6 +293,7 @@ def _write_atomically(path: Path, text: str) -> None:
 
 def plan_of(config: RunConfig) -> Plan:
     """The plan of ``config``, its warnings logged."""
+    check_tracker(config.run)
     plan = make_plan(config)
     for warning in plan.warnings:
         _log.warning("%s", warning)

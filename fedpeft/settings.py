@@ -272,25 +272,3 @@ class FederationSettings(Section):
     wire_type: WireType = "float32"
     """In which adapters and, after their noise, releases travel: `float16` and `bfloat16` halve the bytes and
     cost no privacy. `bfloat16` is safe for any learning rate; `float16` rounds less, but loses below 6e-8."""
-
-
-class EvaluationSettings(Section):
-    """Ranking accuracy, token accuracy and perplexity, before and after."""
-
-    path: FilePath | None = None
-    """A public file with the columns of [data], .csv, .parquet or else jsonl; default: the held-out units."""
-    public: bool = False
-    """Declares the evaluation records public. Otherwise exact metrics are marked NOT PRIVATE."""
-    records: Annotated[int, Field(ge=0)] = 200
-    """Most records to evaluate, chosen by a hash; 0 evaluates nothing."""
-    labels: Annotated[tuple[Text, ...], Field(strict=False)] = ()
-    """All responses that there are, where there are few: each record is ranked against all others of them,
-    so that ranking accuracy is label accuracy. Default: against three responses of its task."""
-    private: bool = False
-    """Ask each site after the rounds, and pay, for the noised number of its held-out units that are ranked
-    rightly. What they are ranked against is public: `labels`, or the responses of `path`, declared public."""
-    private_before: bool = False
-    """Ask the same about the untouched backbone, for as much again."""
-    epsilon_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Of `private`: what the noise of these counts alone would cost, as a share of epsilon. Composed with the
-    steps it raises their noise by far less."""

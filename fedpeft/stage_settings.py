@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The keys of the stages before training and of this machine, like those of ``fedpeft.settings``."""
+"""The keys of the stages before and after training and of this machine, like ``fedpeft.settings``."""
 
 from __future__ import annotations
 
@@ -77,6 +77,31 @@ class SelectionSettings(Section):
     """Share of the rows to score on, whole lineages."""
 
 
+class EvaluationSettings(Section):
+    """Ranking accuracy, token accuracy and perplexity, before and after."""
+
+    path: FilePath | None = None
+    """A public file with the columns of [data], .csv, .parquet or else jsonl; default: the held-out units."""
+    public: bool = False
+    """Declares the evaluation records public. Otherwise exact metrics are marked NOT PRIVATE."""
+    records: Annotated[int, Field(ge=0)] = 200
+    """Most records to evaluate, chosen by a hash; 0 evaluates nothing."""
+    every: Annotated[int, Field(ge=0)] = 0
+    """Rounds from one evaluation of the adapter on its way to the next, for learning curves; 0 evaluates
+    before and after only."""
+    labels: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    """All responses that there are, where there are few: each record is ranked against all others of them,
+    so that ranking accuracy is label accuracy. Default: against three responses of its task."""
+    private: bool = False
+    """Ask each site after the rounds, and pay, for the noised number of its held-out units that are ranked
+    rightly. What they are ranked against is public: `labels`, or the responses of `path`, declared public."""
+    private_before: bool = False
+    """Ask the same about the untouched backbone, for as much again."""
+    epsilon_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Of `private`: what the noise of these counts alone would cost, as a share of epsilon. Composed with the
+    steps it raises their noise by far less."""
+
+
 class RunSettings(Section):
     """This machine and this run."""
 
@@ -84,3 +109,6 @@ class RunSettings(Section):
     """Makes a simulation reproducible and forfeits its guarantee."""
     threads: Count | None = None
     """CPU threads; default: what `OMP_NUM_THREADS` says, or else all cores."""
+    tensorboard: bool = False
+    """Keep curves for TensorBoard in `tensorboard/` of the run's folder, of what has left the sites only;
+    needs the extra `tensorboard`."""

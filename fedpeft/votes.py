@@ -11,7 +11,7 @@ from fedpeft.privacy.metric import EvaluateRequest
 from fedpeft.privacy.policy import Stage
 from fedpeft.selection.budget import asks_sites
 from fedpeft.selection.budget import votes_of as selection_votes
-from fedpeft.settings import EvaluationSettings
+from fedpeft.stage_settings import EvaluationSettings
 from fedpeft.synthesis.base import find
 from fedpeft.synthesis.budget import votes_of as synthesis_votes
 from fedpeft.types import PrivacyEvent

@@ -31,8 +31,8 @@ ORDER = (
     "aggregation", "checkpoint", "federation", "private_evaluation", "synthesis", "selection",
     "config", "dimensions", "guarantee", "votes", "plan", "cost", "search", "proposal", "layer_choice",
     "forecast", "tuning", "folder", "speed", "timing", "stopwatch",
-    "run_sources", "workspace", "warm_start", "result", "stages", "run", "adapter_evaluation", "audit",
-    "doctor",
+    "run_sources", "workspace", "warm_start", "reporter", "spending", "curve", "result", "model_card",
+    "tracker", "stages", "run", "adapter_evaluation", "audit", "doctor", "report",
     "flower", "deployment", "baselines", "api", "testing", "cli",
 )  # fmt: skip
 """The parts of the package; each may import those before it."""

@@ -26,6 +26,7 @@ from fedpeft.flower.simulation import Observer
 from fedpeft.folder import open_unfinished
 from fedpeft.plan import Plan
 from fedpeft.plan import make_plan as plan_of_config
+from fedpeft.report import write_report
 from fedpeft.run_sources import Sources, read_sources
 
 Config = RunConfig | str | os.PathLike[str] | Mapping[str, Any]
@@ -85,6 +86,7 @@ def simulate(
     checked = _checked(config, overrides, datasets)
     folder = Path(out) if out is not None else _default_folder(checked)
     simulation.simulate(checked, folder, observer, sources=_sources(checked, datasets))
+    write_report(folder)
     return Run.open(folder)
 
 
@@ -104,6 +106,7 @@ def resume(
     """
     config, _ = open_unfinished(Path(folder))
     simulation.resume(Path(folder), observer, sources=_sources(config, datasets))
+    write_report(Path(folder))
     return Run.open(folder)
 
 

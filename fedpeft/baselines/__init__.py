@@ -5,14 +5,9 @@ Only a simulation may do this: the figures are exact functions of private record
 them. Nothing that a site or a coordinator runs imports this part of the package.
 """
 
-from fedpeft.baselines.beside import (
-    BASELINES_FILE,
-    GUARANTEE,
-    WATERMARK,
-    check_baselines,
-    run_baselines,
-)
+from fedpeft.baselines.beside import GUARANTEE, WATERMARK, check_baselines, run_baselines
 from fedpeft.baselines.unprotected import train_unprotected
+from fedpeft.folder import BASELINES_FILE
 
 __all__ = [
     "BASELINES_FILE",

@@ -16,6 +16,7 @@ from fedpeft.config import RunConfig
 from fedpeft.errors import ConfigError, FedpeftError, UserError
 from fedpeft.evaluation import Scores, compare, summarize
 from fedpeft.federation import CHECKPOINT_FOLDER
+from fedpeft.folder import BASELINES_FILE
 from fedpeft.layer_choice import chosen
 from fedpeft.result import load_scores
 from fedpeft.run import UNTOUCHED, evaluate_state, untouched_facts
@@ -25,7 +26,6 @@ from fedpeft.training.local import StepProgress
 from fedpeft.types import JsonDict
 from fedpeft.workspace import Workspace
 
-BASELINES_FILE: Final = "baselines.json"
 GUARANTEE: Final = "none: not private"
 WATERMARK: Final = (
     "NOT PRIVATE: exact functions of private records that no budget paid for. For the eyes of a simulation "
@@ -161,6 +161,9 @@ class _Relay:
         """A round of a site alone."""
         del record, epsilon_spent
         self.rounds(number, rounds)
+
+    def evaluated(self, rounds_done: int, metrics: JsonDict) -> None:
+        """Say nothing."""
 
     def site_step(self, site: str, step: StepProgress) -> None:
         """Say nothing."""

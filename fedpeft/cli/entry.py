@@ -30,6 +30,8 @@ COMMANDS: Final = (
     "synthesize",
     "resume",
     "evaluate",
+    "report",
+    "watch",
     "init",
     "site",
     "bundle",

@@ -52,7 +52,8 @@ def command(
     from fedpeft.adapter_evaluation import evaluate_adapter
     from fedpeft.cli.progress import figures_table, showing_progress
     from fedpeft.config import load_config
-    from fedpeft.settings import DataSettings, EvaluationSettings
+    from fedpeft.settings import DataSettings
+    from fedpeft.stage_settings import EvaluationSettings
 
     given = {"source": "jsonl"} | {key: value for key, value in columns.items() if value is not None}
     data, labels = DataSettings(), EvaluationSettings().labels

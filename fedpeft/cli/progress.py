@@ -7,16 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from fedpeft.cli.frame import Answer, progress_console
 from fedpeft.config import RunConfig
+from fedpeft.report import REPORT_FILE
 from fedpeft.shared import Shared
 from fedpeft.training.local import StepProgress
 from fedpeft.types import JsonDict
+
+if TYPE_CHECKING:
+    from fedpeft.baselines.beside import Listener
 
 _PERCENT = ("ranking_accuracy", "token_accuracy")
 
@@ -58,7 +63,7 @@ class TerminalProgress:
 
     def round_done(self, number: int, rounds: int, record: JsonDict, epsilon_spent: float) -> None:
         """A round is complete."""
-        self._round, self._spent = number + 1, epsilon_spent
+        self.go_on(number + 1, epsilon_spent)
         names = [f"{site} ({why})" for key in ("refused", "dropped") for site, why in record[key].items()]
         left_out = (
             f", without {', '.join([*names, *record['missing']])}" if names or record["missing"] else ""
@@ -67,6 +72,18 @@ class TerminalProgress:
             f"round {number}/{rounds}: {len(record['answered'])} sites{left_out}, "
             f"epsilon spent {epsilon_spent:.3f}, {record['seconds']['train']:.1f} s"
         )
+
+    def go_on(self, number: int, epsilon_spent: float) -> None:
+        """The next round is this one."""
+        self._round, self._spent = number, epsilon_spent
+
+    def evaluated(self, rounds_done: int, metrics: JsonDict) -> None:
+        """The scores after so many rounds."""
+        figures = (
+            f"{name.replace('_', ' ')} {figure_text(name, figure)}" for name, figure in metrics.items()
+        )
+        when = f"after round {rounds_done}" if rounds_done else "before the first round"
+        self._progress.console.print(f"{when}: {', '.join(figures)}")
 
     def baseline(self, name: str, done: int, total: int) -> None:
         """Rounds or records of a baseline."""
@@ -81,14 +98,19 @@ class TerminalProgress:
 @contextmanager
 def showing_progress() -> Iterator[TerminalProgress]:
     """Draw on standard error, on one line that is gone when the run is over."""
+    with make_progress(progress_console()) as progress:
+        yield TerminalProgress(progress)
+
+
+def make_progress(console: Console) -> Progress:
+    """The line: what is done, a bar, numbers, the time it took so far."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=progress_console(), transient=True) as progress:
-        yield TerminalProgress(progress)
+    return Progress(*columns, console=console, transient=True)
 
 
 def closing_table(result: JsonDict, folder: Path) -> Group:
@@ -99,7 +121,7 @@ def closing_table(result: JsonDict, folder: Path) -> Group:
         f"{result['trainable_parameters']:,} trainable parameters ({result['trainable_percent']:.3f} %), "
         f"{result['seconds']['total']:.0f} s, peak {result['peak_rss_mb']:,.0f} MB",
         f"guarantee: {result['guarantee']}",
-        f"adapter: {folder / 'adapter'}   ledgers: {folder / 'ledger'}",
+        f"adapter: {folder / 'adapter'}   ledgers: {folder / 'ledger'}   report: {folder / REPORT_FILE}",
     ]
     title = f"{folder}: {result['stopped_because']} after {result['rounds_completed']} rounds"
     return Group(figures_table(result["metrics"], title), *lines)
@@ -109,7 +131,7 @@ def beside_run(
     config: RunConfig,
     folder: Path,
     result: JsonDict,
-    progress: TerminalProgress,
+    progress: Listener,
     shared: Shared | None = None,
 ) -> JsonDict | None:
     """Train the baselines of a run, unless it was interrupted and will be gone on with."""

@@ -30,9 +30,11 @@ from fedpeft.cli.frame import Answer
 def command(path: str, overrides: tuple[str, ...], out: Path | None, baselines: bool) -> Answer:
     """Train over all organizations of RUN.toml, in this process, and leave adapter, ledgers and figures."""
     from fedpeft.baselines import check_baselines
-    from fedpeft.cli.progress import beside_run, closing, showing_progress
+    from fedpeft.cli.live import showing_run
+    from fedpeft.cli.progress import beside_run, closing
     from fedpeft.config import load_config
     from fedpeft.flower.simulation import simulate
+    from fedpeft.report import write_report
     from fedpeft.shared import Shared
 
     config = load_config(path, overrides, files_must_exist=True)
@@ -40,7 +42,8 @@ def command(path: str, overrides: tuple[str, ...], out: Path | None, baselines: 
     if baselines:
         check_baselines(config)
     shared = Shared()
-    with showing_progress() as progress:
+    with showing_run(config) as progress:
         result = simulate(config, folder, progress, shared=shared)
         beside = beside_run(config, folder, result, progress, shared) if baselines else None
+    write_report(folder)
     return closing(result, folder, beside)

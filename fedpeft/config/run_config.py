@@ -13,7 +13,6 @@ from fedpeft.errors import ConfigError
 from fedpeft.settings import (
     AdapterSettings,
     DataSettings,
-    EvaluationSettings,
     FederationSettings,
     ModelSettings,
     PrivacySettings,
@@ -21,7 +20,7 @@ from fedpeft.settings import (
     SiteSettings,
     TrainingSettings,
 )
-from fedpeft.stage_settings import RunSettings, SelectionSettings, SynthesisSettings
+from fedpeft.stage_settings import EvaluationSettings, RunSettings, SelectionSettings, SynthesisSettings
 from fedpeft.types import TaskWeights
 
 

@@ -72,6 +72,7 @@ def conduct_run(transport: DeliveringTransport, run_config: Config) -> None:
             go on with.
     """
     from fedpeft.folder import CONFIG_FILE, alone_in, open_unfinished, prepare_folder
+    from fedpeft.report import write_report
     from fedpeft.run import conduct, plan_of
 
     path, out = read_paths(run_config)
@@ -91,6 +92,7 @@ def conduct_run(transport: DeliveringTransport, run_config: Config) -> None:
                 is_ended = result["stopped_because"] != "interrupted" and result["rounds_completed"] > 0
                 if is_ended and _is_deployment(workspace.config):
                     deliver_run(workspace, transport)
+                write_report(out)
     except FedpeftError as error:
         _log.error("the run cannot go on: %s", error)  # Flower tells it by a traceback alone
         raise

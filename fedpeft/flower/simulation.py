@@ -28,7 +28,8 @@ from fedpeft.layer_choice import (
 )
 from fedpeft.plan import Plan
 from fedpeft.privacy.metric import EvaluatingTransport
-from fedpeft.run import Reporter, conduct, plan_of
+from fedpeft.reporter import Reporter
+from fedpeft.run import conduct, plan_of
 from fedpeft.run_sources import Sources, read_sources
 from fedpeft.selection.budget import asks_sites
 from fedpeft.shared import Shared

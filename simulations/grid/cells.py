@@ -21,6 +21,7 @@ from fedpeft.errors import ConfigError, FedpeftError, UserError
 from fedpeft.evaluation import Scores, compare, summarize
 from fedpeft.federation import CHECKPOINT_FOLDER
 from fedpeft.flower.simulation import Observer, simulate
+from fedpeft.reporter import Silence
 from fedpeft.result import (
     anonymous_scores,
     load_anonymous_scores,
@@ -28,7 +29,7 @@ from fedpeft.result import (
     scores_to_json,
     versions,
 )
-from fedpeft.run import Silence, evaluate_state, untouched_scores
+from fedpeft.run import evaluate_state, untouched_scores
 from fedpeft.run_sources import read_sources
 from fedpeft.shared import Shared
 from fedpeft.workspace import Workspace

@@ -26,9 +26,6 @@ def draw(experiment: Experiment, rows: Sequence[Row], folder: Path) -> Path | No
 
     Returns:
         The file, ``NAME.svg`` in ``folder``; ``None`` while there is nothing to draw.
-
-    Raises:
-        ImportError: matplotlib is not installed; the extra ``figures`` holds it.
     """
     import matplotlib
     from matplotlib.figure import Figure

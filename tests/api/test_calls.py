@@ -42,6 +42,9 @@ class Stopper:
     def evaluating(self, *_: object) -> None:
         """Go on."""
 
+    def evaluated(self, *_: object) -> None:
+        """Go on."""
+
     def site_step(self, *_: object) -> None:
         """Go on."""
 

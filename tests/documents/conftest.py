@@ -58,4 +58,4 @@ class _Interrupting:
         """Go no further."""
         raise _Interrupted
 
-    round_done = site_step = stage = evaluating
+    round_done = site_step = stage = evaluated = evaluating

@@ -14,7 +14,7 @@ import tomli_w
 from fedpeft.config import RunConfig, load_config
 from fedpeft.errors import DataError
 from fedpeft.flower.simulation import resume, simulate
-from fedpeft.run import Silence
+from fedpeft.reporter import Silence
 from fedpeft.run_sources import read_sources
 from fedpeft.testing import tiny_config
 

@@ -73,6 +73,8 @@ def steps(monkeypatch):
     sources = SimpleNamespace(without_records=lambda config: "no records")
     monkeypatch.setitem(sys.modules, "fedpeft.run_sources", sources)
     monkeypatch.setitem(sys.modules, "fedpeft.run", run)
+    report = SimpleNamespace(write_report=lambda out: done.append(("report", out)))
+    monkeypatch.setitem(sys.modules, "fedpeft.report", report)
     folder = SimpleNamespace(
         CONFIG_FILE="config.toml",
         alone_in=nullcontext,
@@ -132,10 +134,11 @@ def test_a_run_is_conducted_in_a_folder_of_its_own_and_leaves_nothing_open(steps
         OPENED,
         ("prepare", "plan", folder),
         ("conduct", "plan", "transport"),
+        ("report", folder),
         ("close",),
     ]
     apps.conduct_run("transport", {"run": "/r/quick.toml", "out": ""})
-    assert steps[4] == OPENED
+    assert steps[5] == OPENED
 
 
 def test_a_resumed_run_is_the_folders_own(steps):
@@ -143,6 +146,7 @@ def test_a_resumed_run_is_the_folders_own(steps):
     assert steps == [
         ("open", Path("/o/config.toml"), Path("/o")),
         ("conduct", "plan", "transport", "checkpoint in /o"),
+        ("report", Path("/o")),
         ("close",),
     ]
 
@@ -150,14 +154,15 @@ def test_a_resumed_run_is_the_folders_own(steps):
 def test_the_coordinator_of_a_deployment_reads_no_sites_data(steps):
     apps.conduct_run("transport", {"run": "/r/deployed.toml", "out": ""})
     assert steps[0] == ("open", Path("/r/deployed.toml"), Path("/r/runs/deployed"), "no records")
-    assert steps[-2:] == [("deliver", "transport"), ("close",)]  # its sites get what it ended with
+    # Its sites get what it ended with before anything else is made of it.
+    assert [step[0] for step in steps[-3:]] == ["deliver", "report", "close"]
 
 
 @pytest.mark.parametrize("ended", [{"stopped_because": "interrupted"}, {"rounds_completed": 0}])
 def test_what_is_not_ended_is_not_delivered(steps, monkeypatch, ended):
     monkeypatch.setattr(sys.modules["fedpeft.run"], "conduct", lambda *_, checkpoint: ENDED | ended)
     apps.conduct_run("transport", {"run": "/r/deployed.toml", "out": ""})
-    assert [step[0] for step in steps] == ["open", "prepare", "close"]
+    assert [step[0] for step in steps] == ["open", "prepare", "report", "close"]
 
 
 def test_a_run_that_fails_leaves_nothing_open_either(steps, monkeypatch):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedpeft.flower.simulation import simulate
-from fedpeft.run import Silence
+from fedpeft.reporter import Silence
 from fedpeft.testing import tiny_config
 from fedpeft.types import JsonDict
 

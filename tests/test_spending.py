@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from fedpeft import result
+from fedpeft import spending as module
 from fedpeft.privacy.accountant import epsilon
 from fedpeft.privacy.events import POISSON_GAUSSIAN
-from fedpeft.result import Spending
+from fedpeft.spending import Spending
 from fedpeft.types import PrivacyEvent
 
 DELTA = 1e-5
@@ -41,12 +41,12 @@ def test_nothing_is_spent_before_the_first_round() -> None:
 def test_sites_that_are_alike_are_composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
 
-    class Counted(result.Composition):
+    class Counted(module.Composition):
         def __init__(self, events: object = ()) -> None:
             made.append(self)
             super().__init__(events)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(result, "Composition", Counted)
+    monkeypatch.setattr(module, "Composition", Counted)
     spending = Spending(DELTA)
     events: dict[str, list[PrivacyEvent]] = {f"site{i}": [] for i in range(20)}
     for _ in range(3):
@@ -54,3 +54,10 @@ def test_sites_that_are_alike_are_composed_once(monkeypatch: pytest.MonkeyPatch)
             so_far.append(ONE)
         spending.most(events)
     assert len(made) == 1
+
+
+def test_a_rounds_record_names_the_sites_that_spent_less() -> None:
+    record = Spending(DELTA).record({"a": [ONE, ONE], "b": [ONE], "c": [ONE, ONE]})
+    assert record["epsilon_spent"] == pytest.approx(epsilon([ONE, ONE], DELTA), rel=2e-3)
+    assert record["epsilon_spent_less"] == {"b": pytest.approx(epsilon([ONE], DELTA), rel=2e-3)}
+    assert Spending(DELTA).record({"a": []}) == {"epsilon_spent": 0.0, "epsilon_spent_less": {}}
