@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -80,7 +81,7 @@ def attach_peft(model: Any, folder: Path) -> Any:
     """
     try:
         return PeftModel.from_pretrained(model, str(folder))
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ValueError, RuntimeError, OSError, SafetensorError) as error:
         raise DataError(
             f"{folder}: peft cannot load it on this backbone ({error}); check --backbone"
         ) from error

@@ -98,7 +98,7 @@ def _chosen_blocks(settings: AdapterSettings, num_blocks: int) -> list[int]:
     if outside:
         raise BackboneError(
             f"adapter.layers: {outside} names no block; the backbone has blocks "
-            f"0 to {num_blocks - 1} (or -{num_blocks} to -1 from the top)"
+            f"0 to {num_blocks - 1} (or -{num_blocks} to -1 from the top); name others"
         )
     return sorted({layer % num_blocks for layer in settings.layers})
 

@@ -111,6 +111,16 @@ def _min_sites(config: RunConfig) -> Iterator[Problem]:
         yield Problem(("federation.min_sites", "sites"), line)
 
 
+def _decay(config: RunConfig) -> Iterator[Problem]:
+    """The server refuses it too, but only when sites have committed."""
+    federation = config.federation
+    decay, learning_rate = federation.lambda1, federation.server_learning_rate
+    if learning_rate * decay >= 1:
+        rule = f"times server_learning_rate = {learning_rate} must be below 1, or a round removes the adapter"
+        keys = ("federation.lambda1", "federation.server_learning_rate")
+        yield Problem(keys, f"federation.lambda1 = {decay}: {rule}; lower it")
+
+
 def _something_to_evaluate(config: RunConfig) -> Iterator[Problem]:
     if config.evaluation.records and config.evaluation.path is None and config.data.held_out == 0:
         keys = ("data.held_out", "evaluation.path", "evaluation.records")
@@ -173,6 +183,7 @@ _CHECKS: Final[tuple[Callable[[RunConfig], Iterator[Problem]], ...]] = (
     _task_weights,
     _releases_beside_the_steps_know_no_tasks,
     _min_sites,
+    _decay,
     _selection,
     *SOURCE_CHECKS,
     *TEXT_CHECKS,

@@ -205,7 +205,8 @@ class _Reader:
         column, prefix = self._settings.instruction, self._settings.remove_prefix
         text = _text(column, "[data] instruction", row)
         if not text.startswith(prefix):
-            raise RowError(f"column {column!r} ([data] instruction) does not begin with data.remove_prefix")
+            rule = "does not begin with data.remove_prefix; remove the row, or leave the key out"
+            raise RowError(f"column {column!r} ([data] instruction) {rule}")
         text = text[len(prefix) :]
         if not text.strip():
             raise RowError(f"column {column!r} ([data] instruction) is data.remove_prefix alone; remove it")

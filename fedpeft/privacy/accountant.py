@@ -115,7 +115,8 @@ def calibrate(epsilon: float, delta: float, sampling_rate: float, steps: int) ->
         ConfigError: a value out of range, or no multiplier that reaches the target.
     """
     if not 0 < epsilon <= MAX_EPSILON:
-        raise ConfigError(f"epsilon = {epsilon}: must lie in (0, {MAX_EPSILON:g}] to calibrate noise for it")
+        rule = f"must lie in (0, {MAX_EPSILON:g}] to calibrate noise for it"
+        raise ConfigError(f"epsilon = {epsilon}: {rule}; change privacy.epsilon")
     check_delta(delta)
 
     def cost(noise_multiplier: float) -> float:

@@ -118,7 +118,7 @@ def load_policy(path: Path | str) -> Policy:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 (byte {error.start}); save it as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: is not TOML: {error}") from error
+        raise ConfigError(f"{path}: is not TOML: {error}; mend the syntax there") from error
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be read: {error.strerror}; give the path of a policy.toml"
@@ -143,5 +143,5 @@ def describe(problem: Any, of: type[Section], what: str) -> str:
     if problem["type"] == "missing":
         return f"{key}: is required; add it"
     if problem["type"] == "extra_forbidden":
-        return f"{key}: is not a key of {what}; known are {', '.join(of.model_fields)}"
-    return f"{key} = {problem['input']!r:.80}: {problem['msg']}"
+        return f"{key}: is not a key of {what}; choose one of {', '.join(of.model_fields)}"
+    return f"{key} = {problem['input']!r:.80}: {problem['msg']}; change it"

@@ -161,7 +161,7 @@ def _check_step(
     if not abs(actual - expected) <= 0.25 * expected:
         raise BackboneError(
             f"model.backbone: a step in the adapter should change the loss by {expected:.3g} and changes "
-            f"it by {actual:.3g}; the adapter does not reach the model as it runs"
+            f"it by {actual:.3g}; the adapter does not reach the model as it runs: use another"
         )
 
 

@@ -46,6 +46,6 @@ def test_a_column_of_a_prompt_that_is_missing_is_told_beside_the_others():
 def test_a_prefix_is_left_out_and_must_be_there():
     assert _read({}, remove_prefix="Good or bad? ")[0].instruction == "A film."
     [problem] = _problems({}, remove_prefix="Good or bad?? ")
-    assert problem.endswith("does not begin with data.remove_prefix")
+    assert problem.endswith("does not begin with data.remove_prefix; remove the row, or leave the key out")
     [problem] = _problems({"instruction": "Good or bad? "}, remove_prefix="Good or bad? ")
     assert problem.endswith("is data.remove_prefix alone; remove it")

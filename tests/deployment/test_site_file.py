@@ -56,7 +56,7 @@ def test_paths_start_at_the_file(make_site: MakeSite, tmp_path: Path) -> None:
     ("changes", "line"),
     [
         ({"site": {"courier": 5}}, "site.courier"),
-        ({"site": {"sokket": "/x"}}, "site.sokket: is not a key of [site]; known are"),
+        ({"site": {"sokket": "/x"}}, "site.sokket: is not a key of [site]; choose one of"),
         ({"site": {"superlink": "https://x"}}, "site.superlink"),
         ({"site": {"path": "absent.jsonl", "dataset": "hub/id"}}, "site.dataset"),
         (

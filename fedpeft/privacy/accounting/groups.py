@@ -35,7 +35,7 @@ def check_delta(delta: float) -> None:
         ConfigError: delta outside (0, 1).
     """
     if not 0 < delta < 1:
-        raise ConfigError(f"delta = {delta}: must lie strictly between 0 and 1")
+        raise ConfigError(f"delta = {delta}: must lie strictly between 0 and 1; change it")
 
 
 class Tally:

@@ -14,7 +14,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from fedpeft.errors import LedgerError
@@ -53,7 +53,8 @@ def create(path: Path, meta: Meta) -> None:
     except OSError as error:
         raise LedgerError(f"ledger {path}: cannot be created: {error.strerror}; mend its folder") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # what is wrong with the folder is told already
+            draft.unlink(missing_ok=True)
 
 
 def check_file(path: Path, *, writable: bool) -> None:

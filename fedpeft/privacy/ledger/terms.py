@@ -23,7 +23,8 @@ def check_terms(meta: Meta, policy: Policy, path: Path) -> None:
     ):
         if theirs != ours:
             raise LedgerError(
-                f"ledger {path}: has {field} = {theirs!r}, the policy {ours!r}; they must agree"
+                f"ledger {path}: has {field} = {theirs!r}, the policy {ours!r}; they must agree, so give "
+                "the policy that the ledger began with"
             )
     if policy.epsilon > meta.epsilon:
         raise LedgerError(
