@@ -32,6 +32,7 @@ NOT_RUN = {
     r"fedpeft plan study\.toml$": "needs the default backbone, too",
     r"fedpeft select run\.toml --data public\.jsonl$": "tried by tests/test_layer_choice.py, and takes long",
     r"fedpeft evaluate site/delivered/": "needs a delivered run; tried by tests/e2e/test_deployment.py",
+    r"fedpeft watch ": "serves until it is told to stop; tried by tests/report",
     r"fedpeft synthesize ": "tried by tests/e2e/test_synthesis.py, and takes long",
     r"fedpeft init \w+ DIR --help": "DIR stands for a folder; tried by tests/deployment/test_commands.py",
     r"fedpeft watch ": "serves until it is interrupted; tried by tests/cli/test_report.py",
