@@ -17,7 +17,7 @@ from typing import Literal
 
 from fedpeft.aggregation.asking import Patience, ask_sites, ask_to_commit
 from fedpeft.aggregation.averaging import include
-from fedpeft.aggregation.base import Aggregator
+from fedpeft.aggregation.base import NewAggregator
 from fedpeft.aggregation.server_optimizer import ServerOptimizer, check_step
 from fedpeft.aggregation.smoothing import Smoother
 from fedpeft.aggregation.tally import Ask, Tally
@@ -103,7 +103,7 @@ def run_rounds(
     start: Checkpoint,
     *,
     schedule: Scheduler,
-    new_aggregator: Callable[[int], Aggregator],
+    new_aggregator: NewAggregator,
     optimizer: ServerOptimizer,
     folder: Path,
     on_round: Callable[[Checkpoint], None] | None = None,
@@ -121,7 +121,7 @@ def run_rounds(
         start: ``Checkpoint.fresh(...)`` or one that was loaded.
         schedule: what each site shall commit, from the facts of those that are there; sites it omits do
             not take part. Called once in the life of a run, before anything is spent.
-        new_aggregator: makes the rule of one round for a vector length.
+        new_aggregator: makes the rule of one round from the adapter at its start.
         optimizer: of the server.
         folder: the run directory; gets ``checkpoint/`` and ``rounds.jsonl``.
         on_round: called after every round that is complete and durable.
@@ -149,7 +149,7 @@ class _Run:
     plan: RoundPlan
     state: Checkpoint
     schedule: Scheduler
-    new_aggregator: Callable[[int], Aggregator]
+    new_aggregator: NewAggregator
     optimizer: ServerOptimizer
     folder: Path
     on_round: Callable[[Checkpoint], None] | None
@@ -206,7 +206,7 @@ class _Run:
     def _round(self, number: int) -> StopReason | None:
         """Ask, check, aggregate, step, checkpoint."""
         asks = {site: self._ask(site, number) for site in self.members}
-        tally = Tally(asks, self.new_aggregator(self.state.adapter.size))
+        tally = Tally(asks, self.new_aggregator(self.state.adapter))
         self.unfinished = tally.events
         times = [self.clock()]
         ask_sites(self.transport, tally, self._patience(times[0]))

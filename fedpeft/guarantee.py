@@ -6,6 +6,7 @@ from __future__ import annotations
 from decimal import ROUND_CEILING, Context
 
 from fedpeft.config import RunConfig
+from fedpeft.methods.base import find
 from fedpeft.synthesis.certificate import Certificate
 from fedpeft.synthesis.dataset import CERTIFICATE_FILE
 
@@ -18,6 +19,9 @@ def site_epsilons(config: RunConfig) -> dict[str, float]:
 def guarantee(config: RunConfig) -> str:
     """The sentence to sign, or ``none: `` and why there is none."""
     privacy = config.privacy
+    reason = find(config.method).no_guarantee
+    if reason is not None:
+        return f"none: {reason}"
     if config.run.seed is not None:
         return f"none: seeded (run.seed = {config.run.seed} makes the noise predictable)"
     unit = "record" if privacy.unit == "record" else f"value of {privacy.unit!r}"

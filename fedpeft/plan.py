@@ -11,8 +11,12 @@ from typing import Final
 from fedpeft.adapters.adapter import plan_layout
 from fedpeft.backbone.skeleton import backbone_skeleton
 from fedpeft.config import RunConfig, missing_files, warnings_of
+from fedpeft.config.parties import in_one_place
+from fedpeft.config.presets import method_facts
 from fedpeft.dimensions import DimensionRule, dimension_rule, signal_over_noise
 from fedpeft.guarantee import guarantee, site_epsilons
+from fedpeft.input_noise import input_noise, needs_a_prefix
+from fedpeft.methods.base import find as find_method
 from fedpeft.privacy.accountant import epsilon_pld
 from fedpeft.privacy.clipping import released_size
 from fedpeft.privacy.events import GAUSSIAN
@@ -75,6 +79,8 @@ class Plan:
         signal_over_noise: of all steps, for a mean clipped gradient of norm 1.
         synthesis: what votes cost and what they tell, if sites are asked for any.
         bytes_a_round: adapter values up and down, over all sites.
+        method: its name, and the keys that it filled in.
+        has_epsilon: whether what is trained keeps ``epsilon``; a reference may not.
     """
 
     epsilon: float
@@ -89,6 +95,8 @@ class Plan:
     bytes_a_round: int
     warnings: tuple[str, ...]
     guarantee: str
+    method: JsonDict
+    has_epsilon: bool = True
 
     def __repr__(self) -> str:
         """What it promises and what that takes; ``to_json`` has the rest."""
@@ -119,6 +127,11 @@ class Plan:
         """
         return Schedule(run_id, site.schedule, site.sampling_rate, self.unit, votes=site.votes)
 
+    def _nothing_promised(self) -> JsonDict:
+        """What a site's figures are replaced by where nothing is clipped and noised."""
+        names = ("noise_multiplier", "schedule", "epsilon", "epsilon_by_task")
+        return {} if self.has_epsilon else dict.fromkeys(names)
+
     def _stages(self) -> JsonDict:
         """What each stage would cost alone; together they cost at most ``epsilon``, not the sum."""
         stages: JsonDict = {"training": {"epsilon": max(site.epsilon for site in self.sites)}}
@@ -138,17 +151,18 @@ class Plan:
     def to_json(self) -> JsonDict:
         """The plan for machines."""
         return {
-            "epsilon": self.epsilon,
-            "delta": self.delta,
+            "method": self.method,
+            "epsilon": self.epsilon if self.has_epsilon else None,
+            "delta": self.delta if self.has_epsilon else None,
             "unit": self.unit,
             "trainable_parameters": self.layout.size,
             "trainable_percent": self.trainable_percent,
             "segments": len(self.layout.segments),
             "dimensions": self.dimensions.to_json(),
             "signal_over_noise": self.signal_over_noise,
-            "stages": self._stages(),
+            "stages": self._stages() if self.has_epsilon else {},
             "epsilon_by_task": self.epsilon_by_task,
-            "sites": [asdict(site) for site in self.sites],
+            "sites": [asdict(site) | self._nothing_promised() for site in self.sites],
             "bytes_a_round": self.bytes_a_round,
             "warnings": list(self.warnings),
             "guarantee": self.guarantee,
@@ -161,8 +175,14 @@ def make_plan(config: RunConfig) -> Plan:
     Raises:
         UserError: the backbone has no such blocks or modules, or epsilon cannot be reached.
     """
+    method, sentence, facts = find_method(config.method), guarantee(config), method_facts(config)
     skeleton = backbone_skeleton(config.model)
     layout = plan_layout(skeleton, config.adapter)
+    if method.how == "noised-inputs":
+        needs_a_prefix(layout)
+        facts |= {"inputs": input_noise(config).to_json()}
+    if method.how == "one-place":
+        config = in_one_place(config)
     released = released_size(layout.size, config.privacy.clipping)
     sites = tuple(_site_plan(config, name, units, released) for name, units in config.declared_units.items())
     epsilons = site_epsilons(config)
@@ -189,7 +209,9 @@ def make_plan(config: RunConfig) -> Plan:
         synthesis=synthesis,
         bytes_a_round=2 * _BYTES_PER_VALUE * layout.size * len(sites),
         warnings=(*warnings_of(config), *missing_files(config), *dimensions.warnings(), *told),
-        guarantee=guarantee(config),
+        guarantee=sentence,
+        method=facts,
+        has_epsilon=method.has_epsilon,
     )
 
 

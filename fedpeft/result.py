@@ -58,6 +58,7 @@ def make_result(
         "backbone_digest": workspace.backbone.digest,
         "run_id": outcome.state.run_id,
         "method": config.method,
+        "method_sets": plan.method,
         "sites": [site.name for site in config.sites],
         "left_out": outcome.left_out,
         "rounds_completed": outcome.state.rounds_completed,

@@ -14,11 +14,13 @@ from typing import Final
 import numpy as np
 
 from fedpeft.adapters.peft_format import export_peft
-from fedpeft.aggregation.base import find as find_aggregator
+from fedpeft.aggregation.base import maker
+from fedpeft.aggregation.products import products_of
 from fedpeft.aggregation.server_optimizer import make_server_optimizer
 from fedpeft.aggregation.smoothing import Smoother
 from fedpeft.checkpoint import Checkpoint
 from fedpeft.config import RunConfig
+from fedpeft.config.presets import refuse_reference
 from fedpeft.curve import Curve
 from fedpeft.errors import ConfigError
 from fedpeft.evaluation import Scores, evaluate, summarize
@@ -185,7 +187,7 @@ def _rounds(
         ),
         checkpoint,
         schedule=scheduler(config, plan, checkpoint.run_id),
-        new_aggregator=find_aggregator(config.federation.aggregation),
+        new_aggregator=maker(config.federation.aggregation, products_of(workspace.adapter)),
         optimizer=make_server_optimizer(config.federation),
         folder=workspace.out,
         on_round=on_round,
@@ -292,7 +294,8 @@ def _write_atomically(path: Path, text: str) -> None:
 
 
 def plan_of(config: RunConfig) -> Plan:
-    """The plan of ``config``, its warnings logged."""
+    """The plan of ``config``, its warnings logged; raises ``ConfigError`` where its method is a reference."""
+    refuse_reference(config)
     check_tracker(config.run)
     plan = make_plan(config)
     for warning in plan.warnings:

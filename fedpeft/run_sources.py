@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fedpeft.config import RunConfig
+from fedpeft.data.corruption import corrupted
 from fedpeft.data.records import Record
 from fedpeft.data.sources import Datasets, SourceRecords, load_records, read_sites
 from fedpeft.errors import together
@@ -37,15 +38,26 @@ def read_sources(
     shared = Shared() if shared is None or datasets is not None else shared
     path = config.evaluation.path if config.evaluation.records else None
     privacy = (config.privacy.unit, config.privacy.missing_unit)
+    labels = config.evaluation.labels
     sites, evaluation = together(
         lambda: shared.once(
             "records",
-            (config.sites, config.data, privacy),
-            lambda: read_sites(config.sites, config.data, config.privacy, datasets),
+            (config.sites, config.data, privacy, labels),
+            lambda: _injected(read_sites(config.sites, config.data, config.privacy, datasets), config),
         ),
         lambda: None if path is None else load_records(path, config.data),
     )
     return Sources(sites, evaluation)
+
+
+def _injected(found: SourceRecords, config: RunConfig) -> SourceRecords:
+    """With the wrong and biased responses that an experiment asks for, and a note of it."""
+    partition = config.data.partition
+    if not partition.label_noise and not partition.feedback_bias:
+        return found
+    records = corrupted(found.records, partition, config.data.held_out, config.evaluation.labels)
+    rates = {"label_noise": partition.label_noise, "feedback_bias": partition.feedback_bias}
+    return SourceRecords(records, {**found.provenance, "injected": rates})
 
 
 def without_records(config: RunConfig) -> Sources:

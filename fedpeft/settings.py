@@ -53,15 +53,21 @@ class AdapterSettings(Section):
     kind: Text = "ffa"
     """Of the update of a weight W. `ffa`: B A, A orthonormal, frozen, made from the public seed; only B is
     trained. `lora`: B A, both trained and clipped together; the vector holds B and the change of A.
-    `lora-xs`: U R A, U and A the first singular vectors of W; only the square R is trained."""
+    `lora-xs`: U R A, U and A the first singular vectors of W; only the square R is trained. `bias`: a vector
+    added to the output, zero at first."""
     rank: Annotated[int, Field(ge=1, le=1024)] = 8
-    """Of each update; trainable parameters, and with them the noise, grow with it."""
+    """Of each update; trainable parameters, and with them the noise, grow with it. `bias` has none."""
     layers: Literal["all"] | Annotated[tuple[int, ...], Field(strict=False, min_length=1)] = "all"
     """Blocks to train; negative numbers count from the top block."""
     modules: Literal["all-linear"] | Annotated[tuple[Text, ...], Field(strict=False, min_length=1)] = (
         "all-linear"
     )
     """Linear modules to train in each chosen block, by the last part of their name."""
+    start: Literal["random", "weight", "file"] = "random"
+    """Of `ffa` and `lora`, the A of each module at first: `random` rows, orthonormal; `weight`: the first
+    right singular vectors of the frozen weight; `file`: those of `start_file`."""
+    start_file: FilePath | None = None
+    """Rows made from public or synthetic records (`simulations/subspace.py`), the same at every party."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Public seed of A. It is not a secret and needs no entropy."""
 
@@ -109,6 +115,10 @@ class PartitionSettings(Table):
     """Of kind `column`."""
     alpha: Annotated[float, Field(ge=0.05, le=1e6)] = 0.5
     """Of kind `dirichlet`: the smaller, the fewer sites have much of a task."""
+    label_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """For research, of any kind: this share of the training records gets a wrong response."""
+    feedback_bias: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Likewise: this share gets the response that its site is biased to, whatever was asked."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Public; another seed gives another split."""
 
@@ -226,6 +236,9 @@ class TrainingSettings(Section):
     """Private steps of a site in a round."""
     learning_rate: Positive = 1.0
     """Of the site's plain SGD on noised, clipped gradients."""
+    loss_q: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Of a response token with probability p: 0 is cross-entropy, and q above 0 the generalized
+    (1 - p^q) / q, which listens less to tokens that the model does not believe, wrong labels above all."""
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """The learning rate is multiplied by it after every `learning_rate_every` rounds."""
     learning_rate_every: Count = 1
@@ -251,7 +264,9 @@ class FederationSettings(Section):
     rounds: Count = 8
     """Exchanges of the adapter; each is paid for before the first, so more of them have more noise each."""
     aggregation: Text = "mean"
-    """`mean`: of the sites' updates, weighted by their expected batches."""
+    """`mean`: of the sites' updates, weighted by their expected batches; exact for every kind but `lora`.
+    `product-svd`: for `lora`, the mean of the products, projected to the rank. `trimmed-mean`: of each
+    coordinate, without a fifth of the sites at either end, against sites that misbehave."""
     server_optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
     """What the aggregate goes through; it works on releases and costs no privacy."""
     server_learning_rate: Positive = 1.0

@@ -38,6 +38,7 @@ def make_execution(
         autocast=None if training.autocast == "off" else getattr(torch, training.autocast),
         checkpointing=training.activation_checkpointing,
         prefix=_prefix(config, backbone, layout, private_folder, shared),
+        loss_q=training.loss_q,
     )
 
 

@@ -26,11 +26,11 @@ ROOT = Path(__file__).resolve().parents[1]
 LONGEST_FILE = 300
 
 ORDER = (
-    "types", "wire_types", "errors", "cache", "shared", "settings", "stage_settings",
+    "types", "wire_types", "errors", "cache", "shared", "settings", "stage_settings", "methods",
     "data", "backbone", "adapters", "privacy", "delivery", "training", "evaluation", "site",
     "aggregation", "checkpoint", "federation", "private_evaluation", "synthesis", "selection",
-    "config", "dimensions", "guarantee", "votes", "plan", "cost", "search", "proposal", "layer_choice",
-    "forecast", "tuning", "folder", "speed", "timing", "stopwatch",
+    "config", "dimensions", "guarantee", "input_noise", "votes", "plan", "cost", "search", "proposal",
+    "layer_choice", "subspace", "forecast", "tuning", "folder", "speed", "timing", "stopwatch",
     "run_sources", "workspace", "warm_start", "reporter", "spending", "curve", "result", "model_card",
     "tracker", "stages", "run", "adapter_evaluation", "audit", "doctor", "report",
     "flower", "deployment", "baselines", "api", "testing", "cli",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from fedpeft.aggregation.base import find
+from fedpeft.aggregation.base import maker
 from fedpeft.aggregation.server_optimizer import Adam, Sgd
 from fedpeft.aggregation.smoothing import Smoother
 from fedpeft.checkpoint import Checkpoint, load
@@ -85,7 +85,7 @@ def _run(folder, transport=None, plan=PLAN, start=None, optimizer=None, **option
         plan,
         start or _fresh(),
         schedule=options.pop("schedule", _schedule),
-        new_aggregator=find("mean"),
+        new_aggregator=maker("mean"),
         optimizer=optimizer or Sgd(1.0, 0.0),
         folder=folder,
         **options,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fedpeft.adapters.base import AdaptedLinear, AdapterKind
 from fedpeft.adapters.singular import directions
 from fedpeft.adapters.sink import GradientSink
+from fedpeft.adapters.start import Start, starts
 from fedpeft.adapters.targets import Target, find_targets, layout_of
 from fedpeft.settings import AdapterSettings
 from fedpeft.types import FloatVector, Layout
@@ -38,13 +39,15 @@ class Adapter:
 
         Raises:
             BackboneError: the settings name blocks or modules that are not there.
+            ConfigError: ``start_file`` cannot be used.
         """
         kind = find_kind(settings.kind)
         self.model = model
         self.settings = settings
         self.targets = find_targets(model, settings)
         self.layout: Layout = layout_of(self.targets, kind, settings.rank)
-        self.modules = [self._attach(target, kind) for target in self.targets]
+        start = starts(settings)
+        self.modules = [self._attach(target, kind, start) for target in self.targets]
         self._trained: list[Tensor] = []
         for module in self.modules:
             tensors = module.trained()
@@ -52,12 +55,12 @@ class Adapter:
             self._trained.extend(tensors)
         self.digest = _digest(self.layout, self.modules)
 
-    def _attach(self, target: Target, kind: AdapterKind) -> AdaptedLinear:
+    def _attach(self, target: Target, kind: AdapterKind, start: Callable[[str], Start]) -> AdaptedLinear:
         parent_path, _, name = target.path.rpartition(".")
         parent = self.model.get_submodule(parent_path)
         digest = hashlib.sha256(f"{self.settings.seed}/{target.path}".encode()).digest()
         random = np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "big")))
-        adapted = kind.attach(getattr(parent, name), self.settings.rank, random)
+        adapted = kind.attach(getattr(parent, name), self.settings.rank, random, start(target.path))
         setattr(parent, name, adapted)
         return adapted
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from torch import Tensor, nn
 from fedpeft.adapters.per_example import per_example_linear
 from fedpeft.adapters.sink import GradientSink
 from fedpeft.errors import BackboneError
+
+if TYPE_CHECKING:
+    from fedpeft.adapters.start import Start
 
 
 class AdaptedLinear(nn.Module, ABC):
@@ -95,6 +99,18 @@ class AdaptedLinear(nn.Module, ABC):
             trained: tensors to use, in their type; default: those of the module.
         """
 
+    def shift(self, trained: Sequence[Tensor] | None = None) -> Tensor | None:  # noqa: ARG002
+        """``(out,)`` what is added to every output beside ``x A^T B^T``; ``None`` for nothing.
+
+        Args:
+            trained: as for ``factors``.
+        """
+        return None
+
+    def start_of_a(self) -> Tensor | None:
+        """``(r, in)`` what A is at first, where B and the change of A are trained; else ``None``."""
+        return None
+
 
 class AdapterKind(ABC):
     """A parametrization u -> W + P(u) of one linear module."""
@@ -104,13 +120,14 @@ class AdapterKind(ABC):
         """Shapes of the trained tensors by name, in the order of ``AdaptedLinear.trained``."""
 
     @abstractmethod
-    def attach(self, base: nn.Module, rank: int, random: np.random.Generator) -> AdaptedLinear:
+    def attach(self, base: nn.Module, rank: int, random: np.random.Generator, start: Start) -> AdaptedLinear:
         """Wrap ``base``; the update is zero at first.
 
         Args:
             base: a frozen ``nn.Linear`` or ``Conv1D``.
             rank: of the update.
             random: a stream from the public seed and the module's name; no secret.
+            start: makes A, for kinds that have a choice.
         """
 
 

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedpeft.adapters.base import AdaptedLinear, AdapterKind, orthonormal_rows
+from fedpeft.adapters.base import AdaptedLinear, AdapterKind
 from fedpeft.adapters.frozen import features
+from fedpeft.adapters.start import Start
 
 
 class _FfaLinear(AdaptedLinear):
@@ -50,10 +51,10 @@ class Kind(AdapterKind):
         """One trained tensor, B of shape ``(out, r)``; r is at most ``in_features``."""
         return {"B": (out_features, min(rank, in_features))}
 
-    def attach(self, base: nn.Module, rank: int, random: np.random.Generator) -> AdaptedLinear:
-        """Wrap ``base`` with an A of orthonormal rows drawn from ``random``."""
+    def attach(self, base: nn.Module, rank: int, random: np.random.Generator, start: Start) -> AdaptedLinear:
+        """Wrap ``base`` with an A of orthonormal rows, as ``start`` says."""
         out_features, in_features = features(base)
         shape = self.shapes(out_features, in_features, rank)["B"]
         device = next(base.parameters()).device
-        a = orthonormal_rows(shape[1], in_features, random).to(device)
+        a = start(base, shape[1], random).to(device)
         return _FfaLinear(base, a, torch.zeros(shape, device=device))

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedpeft.adapters.base import AdaptedLinear, AdapterKind, orthonormal_rows
+from fedpeft.adapters.base import AdaptedLinear, AdapterKind
 from fedpeft.adapters.frozen import features
+from fedpeft.adapters.start import Start
 
 
 class _LoraLinear(AdaptedLinear):
@@ -51,6 +52,9 @@ class _LoraLinear(AdaptedLinear):
         b, change = trained or self.trained()
         return b, self.start.to(change.dtype) + change
 
+    def start_of_a(self) -> Tensor | None:
+        return self.start
+
 
 @final
 class Kind(AdapterKind):
@@ -61,11 +65,11 @@ class Kind(AdapterKind):
         rank = min(rank, in_features)
         return {"B": (out_features, rank), "A": (rank, in_features)}
 
-    def attach(self, base: nn.Module, rank: int, random: np.random.Generator) -> AdaptedLinear:
-        """Wrap ``base`` with a start of A drawn from ``random``."""
+    def attach(self, base: nn.Module, rank: int, random: np.random.Generator, start: Start) -> AdaptedLinear:
+        """Wrap ``base`` with the start of A that ``start`` names."""
         out_features, in_features = features(base)
         shapes = self.shapes(out_features, in_features, rank)
         device = next(base.parameters()).device
         b, change = (torch.zeros(shape, device=device) for shape in shapes.values())
-        start = orthonormal_rows(shapes["A"][0], in_features, random).to(device)
-        return _LoraLinear(base, start, b, change)
+        first = start(base, shapes["A"][0], random).to(device)
+        return _LoraLinear(base, first, b, change)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from fedpeft.adapters.base import AdaptedLinear, AdapterKind
 from fedpeft.adapters.frozen import dense_weight, features
 from fedpeft.adapters.singular import singular_vectors
+from fedpeft.adapters.start import Start
 from fedpeft.errors import BackboneError
 
 
@@ -59,7 +60,13 @@ class Kind(AdapterKind):
         rank = min(rank, out_features, in_features)
         return {"R": (rank, rank)}
 
-    def attach(self, base: nn.Module, rank: int, random: np.random.Generator) -> AdaptedLinear:  # noqa: ARG002
+    def attach(
+        self,
+        base: nn.Module,
+        rank: int,
+        random: np.random.Generator,  # noqa: ARG002
+        start: Start,  # noqa: ARG002
+    ) -> AdaptedLinear:
         """Wrap ``base`` with the bases of its own weight; nothing here is random.
 
         Raises:

@@ -39,6 +39,9 @@ def export_peft(adapter: Adapter, folder: Path, backbone: str) -> None:
         key = f"base_model.model.{target.path}"
         tensors[f"{key}.lora_A.weight"] = torch.nn.functional.pad(a, (0, 0, 0, padding)).contiguous()
         tensors[f"{key}.lora_B.weight"] = torch.nn.functional.pad(b, (0, padding)).contiguous()
+        shift = module.shift()
+        if shift is not None:
+            tensors[f"{key}.lora_B.bias"] = shift.detach().float().cpu().contiguous()
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     LoraConfig(
         task_type=TaskType.CAUSAL_LM,
@@ -46,6 +49,7 @@ def export_peft(adapter: Adapter, folder: Path, backbone: str) -> None:
         r=rank,
         lora_alpha=rank,  # scale 1: the update is B A
         lora_dropout=0.0,
+        lora_bias=adapter.modules[0].shift() is not None,
         target_modules=[target.path for target in adapter.targets],
         fan_in_fan_out=isinstance(adapter.modules[0].base, Conv1D),
         inference_mode=True,

@@ -58,6 +58,34 @@ class _PerExampleLinear(torch.autograd.Function):
         return to_input, None, to_onto, None, None
 
 
+def per_example_shift(y: Tensor, bias: Tensor, sink: GradientSink | None, key: int) -> Tensor:
+    """``y + bias``; backward leaves the gradient of the bias of every example in ``sink``.
+
+    Args:
+        y: ``(n, T, out)``.
+        bias: ``(out,)``, of the type of ``y``; a constant to autograd.
+        sink: where gradients go; ``None`` records nothing.
+        key: of the bias in the sink.
+    """
+    if sink is None:
+        return y + bias
+    out: Tensor = _PerExampleShift.apply(y, bias.detach().requires_grad_(True), sink, key)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _PerExampleShift(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, bias: Tensor, sink: GradientSink, key: int) -> Tensor:
+        ctx.sink, ctx.key = sink, key
+        return y + bias
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients  # (n, T, out)
+        ctx.sink.add(ctx.key, gradient.sum(1))
+        return gradient if ctx.needs_input_grad[0] else None, None, None, None
+
+
 def _apply(x: Tensor, weight: Tensor, onto: Tensor | None) -> Tensor:
     if onto is None:
         return x @ weight.t()

@@ -42,6 +42,24 @@ def singular_vectors(weight: npt.NDArray[np.float64], rank: int) -> tuple[Tensor
     return _single(q * np.where(np.diag(triangle) < 0, -1.0, 1.0)), _single(v.T)
 
 
+def completed(rows: Tensor, num_rows: int, random: np.random.Generator) -> Tensor:
+    """``rows``, orthonormal, with random ones below them, orthonormal too, up to ``num_rows``.
+
+    Args:
+        rows: ``(k, n)`` float32.
+        num_rows: from k to n.
+        random: a public stream.
+    """
+    missing = num_rows - rows.shape[0]
+    if missing <= 0:
+        return rows
+    known = rows.double().numpy()
+    drawn = random.standard_normal((rows.shape[1], missing))
+    q, r = np.linalg.qr(np.hstack([known.T, drawn]))
+    signs = np.where(np.diag(r) < 0, -1.0, 1.0)
+    return torch.cat([rows, _single((q * signs).T[rows.shape[0] :])])
+
+
 def _with_signs(columns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Each column with the sign that makes its weighted sum positive.
 

@@ -11,12 +11,17 @@ import importlib
 import math
 import pkgutil
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from fedpeft.errors import ConfigError
 from fedpeft.types import FloatVector
+
+if TYPE_CHECKING:
+    from fedpeft.aggregation.products import Product
 
 DoubleVector = npt.NDArray[np.float64]
 
@@ -29,10 +34,20 @@ class Aggregator(ABC):
 
     Args:
         size: length ``d`` of the adapter vector.
+
+    Attributes:
+        products: pairs of segments whose products are the updates of weights; none for linear kinds.
+        state: ``(d,)`` the adapter that the updates start from; ``None`` stands for zeros.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self.products: tuple[Product, ...] = ()
+        self.state: FloatVector | None = None
+
+    def begin(self, products: Sequence[Product], state: FloatVector) -> None:
+        """Say what the updates are about, before the first; most rules need not know."""
+        self.products, self.state = tuple(products), state
 
     @abstractmethod
     def add(self, update: FloatVector, weight: float) -> None:
@@ -61,6 +76,30 @@ class Aggregator(ABC):
             raise ValueError(f"update: shape {update.shape}, must be ({self.size},)")
         if not (math.isfinite(weight) and weight > 0):
             raise ValueError(f"weight: {weight!r} must be finite and positive")
+
+
+NewAggregator = Callable[[FloatVector], Aggregator]
+"""Makes the aggregate of a round that begins at an adapter ``(d,)``."""
+
+
+def maker(name: str, products: Sequence[Product] = ()) -> NewAggregator:
+    """What makes the rule of that name, round after round.
+
+    Args:
+        name: of the rule.
+        products: of the run's adapter.
+
+    Raises:
+        ConfigError: no such file.
+    """
+    rule = find(name)
+
+    def make(state: FloatVector) -> Aggregator:
+        made = rule(state.size)
+        made.begin(products, state)
+        return made
+
+    return make
 
 
 def available() -> list[str]:

@@ -6,6 +6,7 @@ them. Nothing that a site or a coordinator runs imports this part of the package
 """
 
 from fedpeft.baselines.beside import GUARANTEE, WATERMARK, check_baselines, run_baselines
+from fedpeft.baselines.reference import run_method, scores_after
 from fedpeft.baselines.unprotected import train_unprotected
 from fedpeft.folder import BASELINES_FILE
 
@@ -15,5 +16,7 @@ __all__ = [
     "WATERMARK",
     "check_baselines",
     "run_baselines",
+    "run_method",
+    "scores_after",
     "train_unprotected",
 ]

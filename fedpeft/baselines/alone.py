@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from fedpeft.config import RunConfig
+from fedpeft.config.parties import alone
 from fedpeft.data.records import Record
 from fedpeft.data.sources import SourceRecords
 from fedpeft.evaluation import Scores
@@ -55,34 +56,25 @@ def train_alone(
         FedpeftError: the run cannot go on.
         KeyboardInterrupt: it was interrupted.
     """
+    own = SourceRecords({name: sources.sites.records[name]}, sources.sites.provenance)
+    return train_apart(alone(config, name), out, Sources(own, list(records)), shared, observer)
+
+
+def train_apart(
+    config: RunConfig, out: Path, sources: Sources, shared: Shared, observer: Observer | None = None
+) -> tuple[Scores, JsonDict]:
+    """A run of one site in a folder of its own; arguments and result are those of :func:`train_alone`."""
     folder = out / SCRATCH_FOLDER
     shutil.rmtree(folder, ignore_errors=True)
-    own = SourceRecords({name: sources.sites.records[name]}, sources.sites.provenance)
     try:
-        result = simulate(
-            alone(config, name), folder, observer, sources=Sources(own, list(records)), shared=shared
-        )
+        result = simulate(config, folder, observer, sources=sources, shared=shared)
         if result["stopped_because"] == "interrupted":
             raise KeyboardInterrupt
-        _, scores = load_scores(folder / CHECKPOINT_FOLDER, [record.id for record in records])
+        _, scores = load_scores(
+            folder / CHECKPOINT_FOLDER, [record.id for record in sources.evaluation or ()]
+        )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     facts = ("epsilon", "delta", "rounds_completed", "stopped_because")
-    return scores, {
-        **{key: result[key] for key in facts},
-        "noise_multiplier": result["noise_multiplier_by_site"][name],
-    }
-
-
-def alone(config: RunConfig, name: str) -> RunConfig:
-    """The configuration of a run of one of the sites; delta stays that of the whole run."""
-    (site,) = (site for site in config.sites if site.name == name)
-    return config.model_copy(
-        update={
-            "sites": (site,),
-            "selection": config.selection.model_copy(update={"selector": None}),  # it was made for the run
-            "synthesis": config.synthesis.model_copy(update={"generator": None}),  # and so were its rows
-            "privacy": config.privacy.model_copy(update={"delta": config.delta}),
-            "federation": config.federation.model_copy(update={"min_sites": None}),
-        }
-    )
+    (multiplier,) = result["noise_multiplier_by_site"].values()
+    return scores, {**{key: result[key] for key in facts}, "noise_multiplier": multiplier}

@@ -18,6 +18,7 @@ from fedpeft.evaluation import Scores, compare, summarize
 from fedpeft.federation import CHECKPOINT_FOLDER
 from fedpeft.folder import BASELINES_FILE
 from fedpeft.layer_choice import chosen
+from fedpeft.methods.base import find
 from fedpeft.result import load_scores
 from fedpeft.run import UNTOUCHED, evaluate_state, untouched_facts
 from fedpeft.run_sources import Sources, read_sources
@@ -48,8 +49,13 @@ def check_baselines(config: RunConfig) -> None:
     """Refuse what could not be compared, before a run begins.
 
     Raises:
-        ConfigError: the run evaluates nothing.
+        ConfigError: the run evaluates nothing, or is a reference itself.
     """
+    if find(config.method).how != "rounds":
+        raise ConfigError(
+            f'--baselines: method = "{config.method}" is a reference itself; leave --baselines away, or '
+            "choose a method that sites carry out"
+        )
     if not config.evaluation.records:
         raise ConfigError(
             "--baselines: evaluation.records is 0, so there is nothing to compare; set it, or leave "

@@ -14,7 +14,8 @@ from typing import Final, Literal
 import numpy as np
 
 from fedpeft.aggregation.averaging import include
-from fedpeft.aggregation.base import find as find_aggregator
+from fedpeft.aggregation.base import maker
+from fedpeft.aggregation.products import products_of
 from fedpeft.aggregation.server_optimizer import OptimizerState, check_step, make_server_optimizer
 from fedpeft.aggregation.smoothing import Smoother
 from fedpeft.privacy.randomness import Randomness
@@ -50,14 +51,14 @@ def train_unprotected(
     """
     config = workspace.config
     parties = _parties(workspace, kind)
-    new_aggregator = find_aggregator(config.federation.aggregation)
+    new_aggregator = maker(config.federation.aggregation, products_of(workspace.adapter))
     optimizer = make_server_optimizer(config.federation)
     smoother = Smoother(workspace.adapter.layout, config.federation.layer_smoothing)
     state, memory = workspace.adapter.zeros(), OptimizerState()
     average = state.astype(np.float64)
     with workspace.lock:
         for number in range(1, config.federation.rounds + 1):
-            aggregator = new_aggregator(state.size)
+            aggregator = new_aggregator(state)
             for name, (units, declared_units) in parties.items():
                 randomness = _randomness(config.run.seed, kind, name, number)
                 expected_batch = config.training.sampling_rate * declared_units

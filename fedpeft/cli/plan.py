@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fedpeft.config import RunConfig
     from fedpeft.plan import Plan
     from fedpeft.proposal import Outlook, Proposal
+    from fedpeft.types import JsonDict
 
 _NEEDS_MINUTES = {
     "mean_length": "--mean-length",
@@ -191,12 +192,24 @@ def _figures(outlook: Outlook) -> tuple[str, ...]:
     )
 
 
+def _method_lines(method: JsonDict) -> list[str]:
+    """What the preset filled in, what of it the file changed, and what is promised of inputs."""
+    lines = []
+    for word in ("sets", "changed"):
+        if method[word]:
+            lines.append(f"{word}: " + ", ".join(f"{key} = {value}" for key, value in method[word].items()))
+    if "inputs" in method:
+        lines.append("inputs: " + ", ".join(f"{key} {value}" for key, value in method["inputs"].items()))
+    return lines
+
+
 def _text(plan: Plan) -> Group:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"epsilon {plan.epsilon:g}, delta {plan.delta:.3g}, unit {plan.unit}")
+    head = f"epsilon {plan.epsilon:g}, delta {plan.delta:.3g}" if plan.has_epsilon else "no epsilon"
+    table = Table(title=f"{plan.method['name']}: {head}, unit {plan.unit}")
     for name in ("site", "declared units", "rate", "expected batch", "noise multiplier", "steps", "epsilon"):
         table.add_column(name, justify="left" if name == "site" else "right")
     for site in plan.sites:
@@ -205,11 +218,12 @@ def _text(plan: Plan) -> Group:
             f"{site.declared_units:,}",
             f"{site.sampling_rate:g}",
             f"{site.expected_batch:,.1f}",
-            f"{site.noise_multiplier:.4f}",
+            f"{site.noise_multiplier:.4f}" if plan.has_epsilon else "-",
             f"{site.steps}",
-            f"{site.epsilon:.4f}",
+            f"{site.epsilon:.4f}" if plan.has_epsilon else "-",
         )
     lines = [
+        *_method_lines(plan.method),
         f"{plan.layout.size:,} trainable parameters, {plan.trainable_percent:.3f} % of the backbone, "
         f"in {len(plan.layout.segments)} segments; {plan.bytes_a_round:,} bytes a round",
         f"{plan.dimensions.trainable:,} trainable dimensions, carried: {plan.dimensions}; "

@@ -116,15 +116,24 @@ def make_progress(console: Console) -> Progress:
 def closing_table(result: JsonDict, folder: Path) -> Group:
     """The figures of ``result.json`` that people look for first."""
     lines = [
-        f"epsilon {result['epsilon']:g} (spent {result['epsilon_spent']:.4f}), delta {result['delta']:.3g}, "
-        f"unit {result['unit']}",
+        _spent(result),
         f"{result['trainable_parameters']:,} trainable parameters ({result['trainable_percent']:.3f} %), "
         f"{result['seconds']['total']:.0f} s, peak {result['peak_rss_mb']:,.0f} MB",
         f"guarantee: {result['guarantee']}",
-        f"adapter: {folder / 'adapter'}   ledgers: {folder / 'ledger'}   report: {folder / REPORT_FILE}",
+        result.get("watermark")
+        or f"adapter: {folder / 'adapter'}   ledgers: {folder / 'ledger'}   report: {folder / REPORT_FILE}",
     ]
     title = f"{folder}: {result['stopped_because']} after {result['rounds_completed']} rounds"
     return Group(figures_table(result["metrics"], title), *lines)
+
+
+def _spent(result: JsonDict) -> str:
+    if result["epsilon"] is None:
+        return "no epsilon: nothing is promised"
+    return (
+        f"epsilon {result['epsilon']:g} (spent {result['epsilon_spent']:.4f}), delta {result['delta']:.3g}, "
+        f"unit {result['unit']}"
+    )
 
 
 def beside_run(

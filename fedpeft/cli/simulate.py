@@ -29,11 +29,10 @@ from fedpeft.cli.frame import Answer
 @frame.with_baselines
 def command(path: str, overrides: tuple[str, ...], out: Path | None, baselines: bool) -> Answer:
     """Train over all organizations of RUN.toml, in this process, and leave adapter, ledgers and figures."""
-    from fedpeft.baselines import check_baselines
+    from fedpeft.baselines import check_baselines, run_method
     from fedpeft.cli.live import showing_run
     from fedpeft.cli.progress import beside_run, closing
     from fedpeft.config import load_config
-    from fedpeft.flower.simulation import simulate
     from fedpeft.report import write_report
     from fedpeft.shared import Shared
 
@@ -43,7 +42,8 @@ def command(path: str, overrides: tuple[str, ...], out: Path | None, baselines: 
         check_baselines(config)
     shared = Shared()
     with showing_run(config) as progress:
-        result = simulate(config, folder, progress, shared=shared)
+        result = run_method(config, folder, progress, shared=shared)
         beside = beside_run(config, folder, result, progress, shared) if baselines else None
-    write_report(folder)
+    if "watermark" not in result:  # a reference has no rounds to report
+        write_report(folder)
     return closing(result, folder, beside)

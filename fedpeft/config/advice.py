@@ -35,6 +35,9 @@ def _missing(config: RunConfig) -> Iterator[str]:
     start = config.privacy.allocation_start
     if start is not None and not start.is_file():
         yield f"privacy.allocation_start = {start}: no such file; mend the path"
+    rows = config.adapter.start_file
+    if rows is not None and not rows.is_file():
+        yield f"adapter.start_file = {rows}: no such file; mend the path"
     data = config.selection.data
     if data is not None and not data.exists():
         yield _no_file("selection.data", data)

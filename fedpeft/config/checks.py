@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from fedpeft.config.options import OPTION_KEYS, option_names
 from fedpeft.config.problems import Problem, closest, shown
 from fedpeft.config.source_checks import SOURCE_CHECKS
 from fedpeft.config.text_checks import TEXT_CHECKS
+from fedpeft.methods.base import find
 
 if TYPE_CHECKING:
     from fedpeft.config.run_config import RunConfig
@@ -22,12 +24,41 @@ def cross_problems(config: RunConfig) -> list[Problem]:
 
 def _known_options(config: RunConfig) -> Iterator[Problem]:
     for key in OPTION_KEYS:
-        section, name = key.split(".")
-        value, known = getattr(getattr(config, section), name), option_names(key)
+        value, known = attrgetter(key)(config), option_names(key)
         if value is not None and value not in known:
             allowed = " or ".join(shown(option) for option in known)
             mend = closest(value, known) or "change it"
             yield Problem((key,), f"{key} = {shown(value)}: must be {allowed}; {mend}")
+
+
+def _reference(config: RunConfig) -> Iterator[Problem]:
+    """What needs all records in one process cannot be asked of organizations."""
+    if config.method in option_names("method") and find(config.method).how != "rounds":
+        rule = 'is for simulations, and data.source = "sites" is a deployment; choose another'
+        if config.data.source == "sites":
+            yield Problem(("method", "data.source"), f"method = {shown(config.method)}: {rule}")
+
+
+def _injection(config: RunConfig) -> Iterator[Problem]:
+    """An organization's own records are what they are."""
+    for name in ("label_noise", "feedback_bias"):
+        rate = getattr(config.data.partition, name)
+        if rate and config.data.source == "sites":
+            key, rule = f"data.partition.{name}", 'is for simulations, and data.source = "sites" is none'
+            yield Problem((key, "data.source"), f"{key} = {rate}: {rule}; leave it out")
+
+
+def _start(config: RunConfig) -> Iterator[Problem]:
+    kind, start = config.adapter.kind, config.adapter.start
+    if start != "random" and kind in ("bias", "lora-xs"):
+        rule = f"has no use with adapter.kind = {shown(kind)}, which has no A to start; leave it out"
+        yield Problem(("adapter.start", "adapter.kind"), f"adapter.start = {shown(start)}: {rule}")
+    file, keys = config.adapter.start_file, ("adapter.start_file", "adapter.start")
+    if start == "file" and file is None:
+        yield Problem(keys, 'adapter.start_file: missing, and adapter.start = "file" reads it; name it')
+    if start != "file" and file is not None:
+        rule = 'has no use without adapter.start = "file"; set that, or leave the file out'
+        yield Problem(keys, f"adapter.start_file = {shown(str(file))}: {rule}")
 
 
 def _some_site(config: RunConfig) -> Iterator[Problem]:
@@ -173,6 +204,9 @@ def _releases_beside_the_steps_know_no_tasks(config: RunConfig) -> Iterator[Prob
 
 _CHECKS: Final[tuple[Callable[[RunConfig], Iterator[Problem]], ...]] = (
     _known_options,
+    _reference,
+    _injection,
+    _start,
     _something_to_evaluate,
     _some_site,
     _different_names,

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from fedpeft.config.options import option_names
+from fedpeft.methods.base import find
 from fedpeft.settings import MOST_PARTS, DataSettings, ModelSettings
 
 DEMONSTRATION_PACKAGES: Final = ("stdlib", "torch", "transformers", "scipy", "pandas", "sympy", "networkx")
@@ -14,29 +17,31 @@ DEMONSTRATION_PACKAGES: Final = ("stdlib", "torch", "transformers", "scipy", "pa
 DEMONSTRATION_UNITS: Final = 1000
 """Declared units of a site of source `docstrings`; each package above has more objects than that."""
 
-_PRESETS: Final[dict[str, dict[str, dict[str, Any]]]] = {
-    "dp-selft": {"selection": {"selector": "selft"}},
-}
-"""By method and section: keys that are filled in where they are not given."""
-
 _DEFAULT_SOURCE: Final = DataSettings().source
 _DEFAULT_BACKBONE: Final = ModelSettings().backbone
 
 
 def fill_method(raw: dict[str, Any]) -> None:
     """Fill in what the preset of ``method`` says, where nothing else does."""
-    method = raw.get("method")
-    for section, keys in _PRESETS.get(method, {}).items() if isinstance(method, str) else ():
+    for path, value in _preset(raw).items():
+        section, _, key = path.partition(".")
         table = raw.setdefault(section, {})
         if isinstance(table, dict):
-            for key, value in keys.items():
-                table.setdefault(key, value)
+            table.setdefault(key, value)
+    if "selection.selector" in _preset(raw):
+        _fill_synthesis(raw)
 
 
-def fill_synthesis(raw: dict[str, Any]) -> None:
-    """Where `dp-selft` chooses by no rows of its own, the run makes them."""
+def _preset(raw: dict[str, Any]) -> Mapping[str, Any]:
+    """What the method sets; nothing for one that is not known, which the check tells of."""
+    name = raw.get("method")
+    return find(name).sets if name in option_names("method") else {}
+
+
+def _fill_synthesis(raw: dict[str, Any]) -> None:
+    """Where a method chooses blocks by no rows of its own, the run makes them."""
     selection = raw.get("selection")
-    if raw.get("method") != "dp-selft" or not isinstance(selection, dict):
+    if not isinstance(selection, dict):
         return
     if selection.get("selector") == "selft" and "data" not in selection:
         synthesis = raw.setdefault("synthesis", {})
@@ -106,9 +111,10 @@ def resolve_paths(raw: dict[str, Any], folder: Path, default_root: str | None) -
     if isinstance(selection, dict) and isinstance(selection.get("data"), str):
         selection["data"] = str(_resolved(selection["data"], root))
     _resolve_backbone(raw.get("model"), folder)
-    privacy = raw.get("privacy")
-    if isinstance(privacy, dict) and isinstance(privacy.get("allocation_start"), str):
-        privacy["allocation_start"] = str(_resolved(privacy["allocation_start"], folder))
+    for section, key in (("privacy", "allocation_start"), ("adapter", "start_file")):
+        table = raw.get(section)
+        if isinstance(table, dict) and isinstance(table.get(key), str):
+            table[key] = str(_resolved(table[key], folder))
 
 
 def _resolve_table(table: dict[str, Any], root: Path) -> None:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from fedpeft.config.advice import missing_files
 from fedpeft.config.checks import cross_problems
-from fedpeft.config.defaults import fill_method, fill_sites, fill_synthesis, resolve_paths
+from fedpeft.config.defaults import fill_method, fill_sites, resolve_paths
 from fedpeft.config.fields import KeyPath, field_problems
 from fedpeft.config.overrides import apply_overrides, apply_site_overrides
 from fedpeft.config.problems import Problem
@@ -82,7 +82,6 @@ def to_toml(config: RunConfig) -> str:
 def _build(raw: dict[str, Any], folder: Path, overrides: Sequence[str], files_must_exist: bool) -> RunConfig:
     problems = apply_overrides(raw, overrides)
     fill_method(raw)
-    fill_synthesis(raw)
     fill_sites(raw)
     problems += apply_site_overrides(raw, overrides)
     resolve_paths(raw, folder, os.environ.get(DATA_ROOT_VARIABLE))
@@ -114,10 +113,11 @@ def _check_the_rest(raw: dict[str, Any], bad: Mapping[KeyPath, Problem]) -> tupl
         for name, field in RunConfig.model_fields.items()
         if isinstance(field.default, Section)
     }
+    method = {"method": sound["method"]} if "method" in sound else {}
     unsound = {_ELEMENT.sub("", problem.keys[0]) for problem in bad.values()}
     if len(sites) < len(sound.get("sites", ())):
         unsound.add("sites")
-    rest = RunConfig.model_construct(sites=sites, **sections)
+    rest = RunConfig.model_construct(sites=sites, **sections, **method)
     found = [p for p in cross_problems(rest) if not any(_rests_on(key, unsound) for key in p.keys)]
     return rest, found
 

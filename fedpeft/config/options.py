@@ -14,6 +14,7 @@ from typing import Final
 
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 _FOLDERS: Final = {
+    "method": ("methods", "Preset"),
     "adapter.kind": ("adapters", "Kind"),
     "privacy.allocation": ("privacy/allocation", "Rule"),
     "privacy.schedule": ("privacy/schedules", "Rule"),

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -18,6 +18,7 @@ from fedpeft.settings import (
     PrivacySettings,
     Section,
     SiteSettings,
+    Text,
     TrainingSettings,
 )
 from fedpeft.stage_settings import EvaluationSettings, RunSettings, SelectionSettings, SynthesisSettings
@@ -35,9 +36,11 @@ class RunConfig(Section):
             turn these into a ``ConfigError`` too.
     """
 
-    method: Literal["fedpeft", "dp-selft"] = "fedpeft"
-    """Preset that fills the sections below; any key can still be set. `dp-selft`: the blocks to train are
-    chosen on public or synthetic rows (`selection.selector = "selft"`)."""
+    method: Text = "plain"
+    """Preset that fills in keys of the sections below that are left out. `plain`: none. `fedpeft`: noise
+    shared among segments, lambda1 and lambda2. `dp-selft`: blocks are chosen on public or synthetic rows.
+    `fedpeft-selft`: both. `dp-lora`, `dp-bitfit`, `anadp`: baselines. In simulations only, without a
+    guarantee: `non-private`, `pooled`, `pooled-dp`, `local-only` and `dp-forward`."""
     model: ModelSettings = ModelSettings()
     adapter: AdapterSettings = AdapterSettings()
     data: DataSettings = DataSettings()

@@ -61,9 +61,12 @@ def _each_table_has_its_source(config: RunConfig) -> Iterator[Problem]:
 def _partition(config: RunConfig) -> Iterator[Problem]:
     partition, kind, key = config.data.partition, config.data.partition.kind, "data.partition"
     if kind == "none":
+        injected = {"label_noise", "feedback_bias"} | (
+            {"seed"} if partition.label_noise or partition.feedback_bias else set()
+        )
         for name, field in PartitionSettings.model_fields.items():
             value = getattr(partition, name)
-            if value != field.default:
+            if value != field.default and name not in injected:
                 rule = 'has no use with data.partition.kind = "none"; remove it, or choose a kind'
                 yield Problem(
                     (f"{key}.{name}", f"{key}.kind"), f"{key}.{name} = {shown(_plain(value))}: {rule}"

@@ -110,5 +110,6 @@ def _without(adapter: Adapter) -> Iterator[None]:
 
 def _add_update(module: AdaptedLinear, leaves: list[Tensor]) -> RemovableHandle:
     b, a = module.factors(leaves)
-    update = (b @ a).t()
-    return module.base.register_forward_hook(lambda _module, inputs, out: out + inputs[0] @ update)
+    update, shift = (b @ a).t(), module.shift(leaves)
+    constant = 0.0 if shift is None else shift
+    return module.base.register_forward_hook(lambda _module, inputs, out: out + inputs[0] @ update + constant)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How gradients are computed - speed and memory - as opposed to what is computed."""
+"""How gradients are computed: speed, memory, and the loss of a token."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ from fedpeft.training.prefix import PrefixCache
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """None of it moves a gradient by more than rounding; ``autocast`` rounds as coarsely as its type.
+    """All but the loss moves no gradient by more than rounding; ``autocast`` rounds as coarsely as its type.
 
     Attributes:
         autocast: type of the products; losses, norms, sums and noise are float32 or better all the same.
         checkpointing: keep only what enters each trained block and compute the block again in the backward
             pass: a third more arithmetic for a fraction of the memory.
         prefix: states of the frozen blocks below the lowest trained one.
+        loss_q: of the generalized cross-entropy; 0 is the ordinary one.
     """
 
     autocast: torch.dtype | None = None
     checkpointing: bool = False
     prefix: PrefixCache | None = None
+    loss_q: float = 0.0
 
     def autocasting(self, device: torch.device) -> torch.autocast:
         """The context of a forward pass."""

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cross-entropy of response tokens, with the head, its loss and its gradient taken a few rows at a time.
+"""The loss of response tokens, with the head, its loss and its gradient taken a few rows at a time.
 
 The head is frozen, so all that training needs of it is each row's loss and that loss's gradient at the head's
 input. Both are known as soon as the row's logits are: the backward pass only multiplies. So the logits of a
 batch, the largest tensor of a step, are never there at once, nor the copies that a loss makes of them.
+
+The loss of a token of probability p is -ln p, or the generalized cross-entropy (1 - p^q) / q (Zhang and
+Sabuncu 2018, arXiv 1805.07836), whose gradient is p^q times that of -ln p. It is a function of one token of
+one example, so per-example gradients stay exact and privacy is not touched.
 
 Only where a backbone ends with its head: one that does something to its logits afterwards (Gemma2's soft-cap)
 takes the ordinary way.
@@ -35,8 +39,10 @@ def ends_with_head(model: nn.Module) -> bool:
     return _ends[model]
 
 
-def row_losses(model: nn.Module, input_ids: Tensor, rows: Tensor, targets: Tensor, apart: bool) -> Tensor:
-    """``(R,)`` the cross-entropy of each target, in the precision of the logits, at least float32.
+def row_losses(
+    model: nn.Module, input_ids: Tensor, rows: Tensor, targets: Tensor, apart: bool, q: float = 0.0
+) -> Tensor:
+    """``(R,)`` the loss of each target, in the precision of the logits, at least float32.
 
     Args:
         model: a causal language model of transformers.
@@ -44,14 +50,16 @@ def row_losses(model: nn.Module, input_ids: Tensor, rows: Tensor, targets: Tenso
         rows: ``(R,)`` int64, positions in the flattened ``(n * T)`` grid.
         targets: ``(R,)`` int64, the token after each.
         apart: what :func:`ends_with_head` said of the model.
+        q: of the generalized cross-entropy; 0 is the ordinary one.
     """
     if not apart:
         with head_rows(model, rows):
             logits = model(input_ids=input_ids, use_cache=False).logits[0]
-        return F.cross_entropy(logits.to(_at_least_float32(logits)), targets, reduction="none")
+        entropies = F.cross_entropy(logits.to(_at_least_float32(logits)), targets, reduction="none")
+        return entropies if q == 0 else -torch.expm1(-q * entropies) / q
     head = _head_of(model)
     hidden = _entering_head(model, input_ids, rows)
-    losses: Tensor = _HeadLoss.apply(hidden, head.weight, head.bias, targets)  # type: ignore[no-untyped-call]
+    losses: Tensor = _HeadLoss.apply(hidden, head.weight, head.bias, targets, q)  # type: ignore[no-untyped-call]
     return losses
 
 
@@ -59,7 +67,9 @@ class _HeadLoss(torch.autograd.Function):
     """Losses of rows; the gradient at the rows is computed with them, while their logits are at hand."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, q: float
+    ) -> Tensor:
         """``(R, hidden)``, ``(V, hidden)``, ``(V,)``, ``(R,)`` to ``(R,)``."""
         step = max(1, _LOGITS_AT_ONCE // weight.shape[0])
         gradients = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
@@ -69,20 +79,23 @@ class _HeadLoss(torch.autograd.Function):
             raw = F.linear(rows, weight, bias)
             logits = raw.to(_at_least_float32(raw))
             normalizer = logits.logsumexp(1, keepdim=True)
-            losses.append((normalizer - logits.gather(1, wanted))[:, 0])
+            entropies = normalizer - logits.gather(1, wanted)
+            losses.append((entropies if q == 0 else -torch.expm1(-q * entropies) / q)[:, 0])
             if gradients is not None:
                 slope = logits.sub_(normalizer).exp_()
                 slope.scatter_add_(1, wanted, slope.new_full((1, 1), -1.0).expand_as(wanted))
+                if q > 0:
+                    slope *= torch.exp(-q * entropies)
                 gradients[start : start + step] = slope.to(raw.dtype) @ weight.to(raw.dtype)
         if gradients is not None:
             ctx.save_for_backward(gradients)
         return torch.cat(losses)
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None, None, None]:
         """Each row's gradient times how much its loss counts."""
         (gradients,) = ctx.saved_tensors
-        return gradients * slopes[0][:, None].to(gradients.dtype), None, None, None
+        return gradients * slopes[0][:, None].to(gradients.dtype), None, None, None, None
 
 
 def _at_least_float32(tensor: Tensor) -> torch.dtype:

@@ -10,7 +10,7 @@ system removes with the process.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -30,7 +30,11 @@ class PrefixCache:
     """
 
     def __init__(
-        self, model: nn.Module, block: int, store: StateStore, below: PrefixCache | None = None
+        self,
+        model: nn.Module,
+        block: int,
+        store: StateStore,
+        below: PrefixCache | None = None,
     ) -> None:
         """Prepare; computes nothing.
 
@@ -51,11 +55,23 @@ class PrefixCache:
         self._model = model
         self._store = store
         self._below = below
+        self._key_of: Callable[[Example], bytes] = _key
         self._gives_tuple = False
 
     def forget_below(self) -> None:
         """Compute what is still missing from tokens, and let the states below go."""
         self._below = None
+
+    def fed_with(self, store: StateStore, key_of: Callable[[Example], bytes]) -> PrefixCache:
+        """The same entrance fed with other states, made before; this one must have computed some.
+
+        Args:
+            store: holds a state for every example that will come.
+            key_of: an example, in that store.
+        """
+        other = PrefixCache(self._model, self.block, store)
+        other._key_of, other._gives_tuple = key_of, self._gives_tuple
+        return other
 
     @property
     def num_kept(self) -> int:
@@ -70,7 +86,7 @@ class PrefixCache:
             examples: the rows of ``input_ids``, in order.
             input_ids: ``(n, T)``, padded on the right.
         """
-        states = self._states(examples, input_ids)
+        states = self.states(examples, input_ids)
         _, blocks = find_blocks(self._model)
         below = list(blocks[: self.block])
         try:
@@ -81,9 +97,9 @@ class PrefixCache:
             for index, original in enumerate(below):
                 blocks[index] = original
 
-    def _states(self, examples: Sequence[Example], input_ids: Tensor) -> Tensor:
-        """``(n, T, hidden)``; zero on padding, which no real token sees."""
-        keys = [_key(example) for example in examples]
+    def states(self, examples: Sequence[Example], input_ids: Tensor) -> Tensor:
+        """``(n, T, hidden)``; zero on padding, which no real token sees. Arguments as for ``feeding``."""
+        keys = [self._key_of(example) for example in examples]
         kept = [self._store.get(key) for key in keys]
         missing = [i for i, state in enumerate(kept) if state is None]
         fresh = self._compute([examples[i] for i in missing], input_ids[missing]) if missing else None

@@ -130,7 +130,7 @@ def _check_execution(model: nn.Module, adapter: Adapter, examples: list[Example]
         return
     if how.prefix is not None:  # states of made-up tokens do not belong into the run's own
         how = replace(how, prefix=PrefixCache(model, how.prefix.block, StateStore(_PROBE_BYTES)))
-    plain = _gradients(model, adapter, examples, Execution(autocast=how.autocast))
+    plain = _gradients(model, adapter, examples, Execution(autocast=how.autocast, loss_q=how.loss_q))
     for _visit in range(2):
         found = _gradients(model, adapter, examples, how)
         for i in range(len(examples)):

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from fedpeft.baselines import beside, check_baselines, run_baselines
-from fedpeft.baselines.alone import SCRATCH_FOLDER, alone
+from fedpeft.baselines.alone import SCRATCH_FOLDER
 from fedpeft.cli import main
 from fedpeft.config import parse_config
+from fedpeft.config.parties import alone
 from fedpeft.errors import ConfigError, FedpeftError, RunDirectoryError
 from fedpeft.flower.simulation import simulate
 from fedpeft.plan import make_plan

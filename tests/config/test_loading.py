@@ -78,7 +78,7 @@ path = "table"
 parts = 3
 """
 BROKEN = {
-    "unknown method": ('method = "fedavg"', "method", '"fedavg": must be "fedpeft"'),
+    "unknown method": ('method = "fedavg"', "method", '"fedavg": must be "anadp" or'),
     "unknown section": ("[privcy]", "privcy", 'did you mean "privacy"?'),
     "unknown key": ("[privacy]\nepsilom = 3", "privacy.epsilom", 'did you mean "epsilon"?'),
     "unknown key, nothing like it": ("[run]\nzzz = 3", "run.zzz", "choose one of seed, threads"),

@@ -17,7 +17,8 @@ def test_every_key_has_its_heading_once() -> None:
 def test_a_key_says_what_it_accepts_and_its_default() -> None:
     page = reference()
     assert "### `privacy.epsilon`\n\na finite number above 0; *default:* `8.0`\n" in page
-    assert '### `adapter.kind`\n\n`"ffa"` or `"lora"` or `"lora-xs"`; *default:* `"ffa"`\n' in page
+    kinds = '`"bias"` or `"ffa"` or `"lora"` or `"lora-xs"`'
+    assert f'### `adapter.kind`\n\n{kinds}; *default:* `"ffa"`\n' in page
     assert "### `sites.name`\n\ntext in quotes that matches" in page
     assert "; **must be given**\n" in page.partition("### `sites.name`")[2].partition("###")[0]
     assert "## `[[sites]]`" in page

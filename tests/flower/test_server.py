@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from fedpeft.aggregation.base import find
+from fedpeft.aggregation.base import maker
 from fedpeft.aggregation.server_optimizer import Sgd
 from fedpeft.aggregation.smoothing import Smoother
 from fedpeft.checkpoint import Checkpoint, load
@@ -42,7 +42,7 @@ def _run(sites, find_site, folder, *, start=None, **changes):
                 schedule=lambda facts: {
                     name: Schedule.constant("run", 1.1, 0.1, 6, "record") for name in facts
                 },
-                new_aggregator=find("mean"),
+                new_aggregator=maker("mean"),
                 optimizer=Sgd(1.0, 0.0),
                 folder=folder,
             )

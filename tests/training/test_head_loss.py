@@ -18,11 +18,11 @@ TARGETS = torch.tensor([2, 40, 7, 3, 60])
 SLOPES = torch.tensor([0.5, 0.25, 0.25, 1.0, 3.0])
 
 
-def both(model: nn.Module, apart: bool) -> tuple[Tensor, Tensor]:
+def both(model: nn.Module, apart: bool, q: float = 0.0) -> tuple[Tensor, Tensor]:
     """Losses, and the gradient of their weighted sum at the embeddings."""
     table = model.get_input_embeddings().weight.requires_grad_(True)  # type: ignore[operator]
     table.grad = None
-    losses = row_losses(model, IDS, ROWS, TARGETS, apart)
+    losses = row_losses(model, IDS, ROWS, TARGETS, apart, q)
     (losses * SLOPES.to(losses.dtype)).sum().backward()
     table.requires_grad_(False)
     assert table.grad is not None
@@ -45,6 +45,29 @@ def test_equal_to_plain_autograd(kind: str) -> None:
         assert torch.allclose(ours, plain, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.usefixtures("rows_at_once")
+@pytest.mark.parametrize("q", [1e-3, 0.5, 1.0])
+@pytest.mark.parametrize("apart", [True, False])
+def test_the_generalized_loss_equals_its_formula(q: float, apart: bool) -> None:
+    model = tiny_backbone("llama", dtype=torch.float64).model
+    untied(model)
+    ours, gradient = both(model, apart, q)
+    table = model.get_input_embeddings().weight.requires_grad_(True)
+    table.grad = None
+    probabilities = model(input_ids=IDS).logits.flatten(0, 1)[ROWS].softmax(1)
+    plain = (1 - probabilities[torch.arange(len(TARGETS)), TARGETS] ** q) / q
+    (plain * SLOPES.double()).sum().backward()
+    assert torch.allclose(ours, plain.detach(), rtol=1e-10)
+    assert torch.allclose(gradient, table.grad, rtol=1e-9, atol=1e-13)
+
+
+def test_a_small_q_is_nearly_cross_entropy_and_a_large_one_is_not() -> None:
+    model = tiny_backbone("llama", dtype=torch.float64).model
+    losses = {q: row_losses(model, IDS, ROWS, TARGETS, True, q) for q in (0.0, 1e-9, 0.7)}
+    assert torch.allclose(losses[0.0], losses[1e-9], rtol=1e-6)
+    assert not torch.allclose(losses[0.0], losses[0.7], rtol=0.1)
+
+
 def untied(model: nn.Module) -> None:
     """Give the head weights of its own: the embeddings are trained here to have a gradient to look at."""
     head = model.get_output_embeddings()  # type: ignore[operator]
@@ -55,7 +78,7 @@ def test_a_bias_of_the_head_counts() -> None:
     hidden = torch.randn(5, 8, dtype=torch.float64, requires_grad=True)
     weight, bias = torch.randn(60, 8, dtype=torch.float64), torch.randn(60, dtype=torch.float64)
     targets = TARGETS.clamp(max=59)
-    losses = head_loss._HeadLoss.apply(hidden, weight, bias, targets)
+    losses = head_loss._HeadLoss.apply(hidden, weight, bias, targets, 0.0)
     plain = F.cross_entropy(hidden @ weight.T + bias, targets, reduction="none")
     assert torch.allclose(losses, plain, rtol=1e-12)
     (found,) = torch.autograd.grad(losses.sum(), hidden)
@@ -85,7 +108,7 @@ def test_a_row_that_is_no_number_leaves_the_others_alone() -> None:
     hidden = torch.randn(3, 8)
     hidden[1] = float("nan")
     hidden.requires_grad_(True)
-    losses = head_loss._HeadLoss.apply(hidden, torch.randn(60, 8), None, TARGETS[:3])
+    losses = head_loss._HeadLoss.apply(hidden, torch.randn(60, 8), None, TARGETS[:3], 0.0)
     assert losses.isfinite().tolist() == [True, False, True]
     (gradient,) = torch.autograd.grad(losses.sum(), hidden)
     assert gradient.isfinite().all(1).tolist() == [True, False, True]

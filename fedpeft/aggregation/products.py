@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sums of products B A without ever forming them, for adapters that train both factors.
+
+With Bs = [w_1 B_1 | ... | w_K B_K] and As the A_k on top of one another, sum w_k B_k A_k = Bs As. From the
+QR decompositions Bs = Q_b R_b and As^T = Q_a R_a it is Q_b (R_b R_a^T) Q_a^T, whose singular vectors are
+those of a small matrix: the cost is (m + n) (sum of ranks)^2, and m x n numbers never stand in memory. Ranks
+may differ from site to site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from scipy import linalg
+
+from fedpeft.aggregation.base import DoubleVector
+from fedpeft.types import Segment
+
+if TYPE_CHECKING:
+    from fedpeft.adapters.adapter import Adapter
+
+Matrix = DoubleVector
+Factors = tuple[Matrix, Matrix]
+"""``(B, A)`` of shapes ``(m, r)`` and ``(r, n)``."""
+
+_WORST_BASIS: Final = 1e-3  # least cosine between the mean A and the rows that the product needs
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """Two segments whose product is the update of one weight.
+
+    Attributes:
+        b: the segment of B.
+        a: the segment of the change of A.
+        start: ``(r, n)`` what A is at first.
+    """
+
+    b: Segment
+    a: Segment
+    start: Matrix
+
+    def factors(self, vector: DoubleVector) -> Factors:
+        """``(B, A)`` of a flat vector ``(d,)``."""
+        b = vector[self.b.slice].reshape(self.b.shape)
+        return b, self.start + vector[self.a.slice].reshape(self.a.shape)
+
+    def put(self, vector: DoubleVector, factors: Factors) -> None:
+        """Write ``factors`` to their places in ``vector``."""
+        b, a = factors
+        vector[self.b.slice] = b.ravel()
+        vector[self.a.slice] = (a - self.start).ravel()
+
+
+def products_of(adapter: Adapter) -> tuple[Product, ...]:
+    """Of every module of which both factors are trained; none for the linear kinds."""
+    found = []
+    for module in adapter.modules:
+        start = module.start_of_a()
+        if start is not None:
+            b, a = (adapter.layout.segments[key] for key in module.keys)
+            found.append(Product(b, a, start.double().cpu().numpy()))
+    return tuple(found)
+
+
+def best_sum(factors: Sequence[Factors], weights: Sequence[float], rank: int) -> Factors:
+    """The matrix of at most ``rank`` that is nearest to ``sum w_k B_k A_k`` in Frobenius norm.
+
+    Args:
+        factors: of each site, of ranks of their own.
+        weights: as many.
+        rank: of the result; exact where the sum has no more.
+
+    Returns:
+        ``(m, rank)`` and ``(rank, n)``, the rows of the second orthonormal. Where fewer directions are there
+        than ``rank``, columns of zeros fill up the first.
+    """
+    left = np.hstack([weight * b for weight, (b, _) in zip(weights, factors, strict=True)])
+    right = np.vstack([a for _, a in factors])
+    r_b = np.linalg.qr(left, mode="r")
+    q_a, r_a = np.linalg.qr(right.T)
+    core = r_b @ r_a.T
+    size = core.shape[1]
+    kept = min(rank, size)
+    # The right singular vectors suffice: the left ones times the values are the product's image of them.
+    _, v = linalg.eigh(core.T @ core, subset_by_index=[size - kept, size - 1])
+    a = v[:, ::-1].T @ q_a.T
+    b = left @ (right @ a.T)
+    if kept == rank:
+        return b, a
+    return np.pad(b, ((0, 0), (0, rank - kept))), np.pad(a, ((0, rank - kept), (0, 0)))
+
+
+def in_basis_near(factors: Factors, mean_a: Matrix) -> Factors:
+    """The same product with its A as near to ``mean_a`` as the rows that the product needs allow.
+
+    A product has many pairs of factors. Without a choice they would jump from round to round, and with them
+    what momentum and noise allocation remember.
+
+    Args:
+        factors: ``(B, A)``, rows of A orthonormal.
+        mean_a: ``(r, n)``.
+    """
+    b, a = factors
+    turn = mean_a @ a.T
+    values = np.linalg.svd(turn, compute_uv=False)
+    if values[-1] <= _WORST_BASIS * max(float(np.linalg.norm(mean_a, 2)), 1e-300):
+        return factors
+    return np.asarray(np.linalg.solve(turn.T, b.T).T, dtype=np.float64), turn @ a
