@@ -29,7 +29,8 @@ from fedpeft.folder import RESULT_FILE, check_folder, prepare_folder
 from fedpeft.methods.base import find
 from fedpeft.plan import Plan, make_plan
 from fedpeft.result import load_anonymous_scores, peak_rss_mb, save_scores, versions
-from fedpeft.run import Silence, evaluate_state, untouched_scores
+from fedpeft.reporter import Silence
+from fedpeft.run import evaluate_state, untouched_scores
 from fedpeft.run_sources import Sources, read_sources
 from fedpeft.shared import Shared
 from fedpeft.stopwatch import Stopwatch
@@ -180,6 +181,7 @@ def _result(
         **how_it_ended,
         "metrics": figures,
         "warnings": list(plan.warnings),
+        "selection": None,
         "seed": config.run.seed,
         "seconds": watch.to_json(),
         "peak_rss_mb": peak_rss_mb(),

@@ -16,15 +16,13 @@ from time import monotonic
 from typing import Any
 
 import fedpeft
-from fedpeft.baselines import GUARANTEE, train_unprotected
+from fedpeft.baselines import GUARANTEE, run_method, scores_after, train_unprotected
 from fedpeft.errors import ConfigError, FedpeftError, UserError
 from fedpeft.evaluation import Scores, compare, summarize
-from fedpeft.federation import CHECKPOINT_FOLDER
-from fedpeft.flower.simulation import Observer, simulate
+from fedpeft.flower.simulation import Observer
 from fedpeft.reporter import Silence
 from fedpeft.result import (
     anonymous_scores,
-    load_anonymous_scores,
     peak_rss_mb,
     scores_to_json,
     versions,
@@ -41,8 +39,8 @@ _log = logging.getLogger(__name__)
 
 _FROM_RESULT = (
     "guarantee", "epsilon", "epsilon_spent", "delta", "unit", "noise_multiplier_by_site", "backbone_digest",
-    "rounds_completed", "stopped_because", "trainable_parameters", "trainable_percent", "metrics", "data",
-    "selection", "seconds", "bytes_up", "bytes_down",
+    "method", "rounds_completed", "stopped_because", "trainable_parameters", "trainable_percent", "metrics",
+    "data", "selection", "seconds", "bytes_up", "bytes_down",
 )  # fmt: skip
 
 
@@ -138,11 +136,12 @@ def run_cell(cell: Cell, folder: Path, shared: Shared, observer: Observer | None
 
 
 def _private(cell: Cell, folder: Path, shared: Shared, observer: Observer | None) -> dict[str, Any]:
-    result = simulate(cell.config, folder, observer, shared=shared)
+    result = run_method(cell.config, folder, observer, shared=shared)
     if result["stopped_because"] == "interrupted":
         raise KeyboardInterrupt
-    _, after = load_anonymous_scores(folder / CHECKPOINT_FOLDER)
-    return {**{key: result[key] for key in _FROM_RESULT}, "scores": pack_scores(after)}
+    found = [pack_scores(after) for after in scores_after(folder)]
+    figures = {key: result[key] for key in _FROM_RESULT}
+    return {**figures, "scores": found[0] if len(found) == 1 else found}
 
 
 def _unprotected(cell: Cell, folder: Path, shared: Shared, observer: Observer | None) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError
 from fedpeft.config import RunConfig, load_config
 from fedpeft.errors import ConfigError
 from fedpeft.folder import MACHINE_KEYS
+from fedpeft.methods.base import find
 from fedpeft.settings import Count, FilePath, Name, Positive, Section, Text
 
 METHOD_VERSION: Final = 1
@@ -131,7 +132,9 @@ def load_experiment(name: str, folder: Path) -> Experiment:
 
 def portable(config: RunConfig, *, exclude_defaults: bool = False) -> dict[str, Any]:
     """The configuration without what is this machine's alone: devices, threads, where files lie."""
-    machine = {**MACHINE_KEYS, "data": {"root"}}
+    machine: dict[str, Any] = {**MACHINE_KEYS, "data": {"root"}}
+    if find(config.method).how == "rounds":  # the keys that it filled in say all; its name may change
+        machine["method"] = True
     dumped = config.model_dump(mode="json", exclude=machine, exclude_defaults=exclude_defaults)
     found: dict[str, Any] = _without_folders(dumped, config.data.root)
     return found

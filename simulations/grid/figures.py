@@ -10,7 +10,7 @@ from typing import Any
 from simulations.grid.experiment import Cell, Experiment
 from simulations.grid.table import Row, metrics_of
 
-_STYLE = {
+STYLE = {
     "svg.hashsalt": "fedpeft",  # names in the file come from this, not from chance
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -18,7 +18,7 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-_METADATA = {"Date": None, "Creator": None}
+METADATA = {"Date": None, "Creator": None}
 
 
 def draw(experiment: Experiment, rows: Sequence[Row], folder: Path) -> Path | None:
@@ -34,7 +34,7 @@ def draw(experiment: Experiment, rows: Sequence[Row], folder: Path) -> Path | No
     metrics = metrics_of(experiment, rows)
     if not drawn or not metrics:
         return None
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.6 if experiment.table.x else 1.2 + 0.34 * len(drawn)))
         axes = figure.subplots()
         if experiment.table.x:
@@ -45,7 +45,7 @@ def draw(experiment: Experiment, rows: Sequence[Row], folder: Path) -> Path | No
         figure.tight_layout()
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{experiment.name}.svg"
-        figure.savefig(path, format="svg", metadata=_METADATA)
+        figure.savefig(path, format="svg", metadata=METADATA)
     return path
 
 

@@ -111,3 +111,9 @@ def pack_scores(scores: Scores) -> str:
 def unpack_scores(text: str) -> Scores:
     """What ``pack_scores`` made; records are named by their place, not by their ids."""
     return anonymous_scores(json.loads(zlib.decompress(base64.b64decode(text))))
+
+
+def runs_of(line: Line) -> list[Scores]:
+    """The scores of a cell: one run's, or one for each site where sites trained by themselves."""
+    scores = line["scores"]
+    return [unpack_scores(text) for text in ([scores] if isinstance(scores, str) else scores)]

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedpeft.evaluation import Scores, compare_runs, summarize_runs
+from fedpeft.methods.base import find
 from simulations.grid.experiment import Cell, Experiment, is_same
-from simulations.grid.results import Line, unpack_scores
+from simulations.grid.results import Line, runs_of
 
 Figures = Mapping[str, Mapping[str, float | None]]
 
@@ -42,7 +43,7 @@ class Row:
 def make_rows(experiment: Experiment, lines: Sequence[Line]) -> list[Row]:
     """One row a cell, in the order of the experiment; lines of other cells or versions are not used."""
     by_name = {row.name: _of_cell(experiment, row.name, lines) for row in experiment.table.cells}
-    reference = [unpack_scores(line["scores"]) for line in by_name[experiment.table.reference][1]]
+    reference = [run for line in by_name[experiment.table.reference][1] for run in runs_of(line)]
     return [
         _row(name, cells, found, failed, reference if name != experiment.table.reference else [])
         for name, (cells, found, failed) in by_name.items()
@@ -106,7 +107,7 @@ def _of_cell(
 def _row(
     name: str, cells: tuple[Cell, ...], lines: list[Line], failed: list[str], reference: list[Scores]
 ) -> Row:
-    runs = [unpack_scores(line["scores"]) for line in lines]
+    runs = [run for line in lines for run in runs_of(line)]
     return Row(
         name,
         cells,
@@ -147,8 +148,8 @@ def _about(experiment: Experiment, rows: Sequence[Row], metrics: Sequence[str]) 
 
 def _cells(experiment: Experiment, row: Row, metrics: Sequence[str]) -> list[str]:
     name = f"{row.name} (reference)" if row.name == experiment.table.reference else row.name
-    kind = row.cells[0].kind
-    name = name if kind == "run" else f"{name}, NOT PRIVATE"
+    private = row.cells[0].kind == "run" and find(row.cells[0].config.method).has_epsilon
+    name = name if private else f"{name}, NOT PRIVATE"
     runs = f"{len(row.lines)}/{row.asked}" if len(row.lines) < row.asked else str(row.asked)
     if row.failed:
         runs += f" ({len(row.failed)} failed: {row.failed[0].replace('|', '/')})"

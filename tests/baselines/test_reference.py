@@ -16,7 +16,8 @@ from fedpeft.errors import ConfigError
 from fedpeft.evaluation import summarize
 from fedpeft.flower.simulation import resume, simulate
 from fedpeft.methods.base import find
-from fedpeft.run import Silence, evaluate_state
+from fedpeft.reporter import Silence
+from fedpeft.run import evaluate_state
 from fedpeft.testing import tiny_config, write_records
 from fedpeft.workspace import Workspace
 

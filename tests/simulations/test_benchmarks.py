@@ -25,6 +25,7 @@ from simulations.benchmarks.shared.rows import Row, inverse
 from simulations.benchmarks.shared.steps import Task, peft_lora, standard_task
 
 IN_PROCESS = (
+    "aggregation",
     "arithmetic",
     "composition",
     "opacus_step",

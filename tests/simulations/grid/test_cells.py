@@ -80,14 +80,14 @@ def test_cells_without_privacy_are_marked(places: Places, kind: str) -> None:
 
 
 def test_a_cell_that_fails_is_a_finding(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = cells_module.simulate
+    original = cells_module.run_method
 
     def diverges(config: object, *arguments: object, **keywords: object) -> object:
         if config.privacy.clipping == "flat":
             raise FedpeftError("round 1 made weights that are not finite")
         return original(config, *arguments, **keywords)
 
-    monkeypatch.setattr(cells_module, "simulate", diverges)
+    monkeypatch.setattr(cells_module, "run_method", diverges)
     assert main(["run", "tiny"], places) == 0
     assert _counted(places) == EVERY
     assert sum("failed" in line for line in read_lines(places.lines("tiny"))) == 2

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figure 3, at a fixed epsilon: the noise follows from the batch, and never from the learning rate."""
+
+from simulations.grid.bases import DELTA, SST2, SST2_STEPS, SST2_TEST
+from simulations.grid.designs import batches
+
+EXPERIMENT = batches(SST2, SST2_TEST, multiplier=None, steps=SST2_STEPS, delta=DELTA)

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Table 1 on SST-2 at epsilon 2: label accuracy on the test file, three seeds, every row."""
+
+from simulations.grid.bases import SST2, SST2_FILLINGS, SST2_TEST, fixed_rates
+from simulations.grid.designs import ROWS, table
+
+EXPERIMENT = table(
+    "Table 1, SST-2, epsilon 2",
+    SST2,
+    [*SST2_TEST, "privacy.epsilon=2.0"],
+    SST2_FILLINGS,
+    fixed_rates(),
+    rows=ROWS,
+    reference="ffa",
+)

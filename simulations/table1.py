@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Table 1: every system under one unit and one epsilon, its ablations, and how learning rates were chosen.
+
+::
+
+python -m simulations.table1 tune            three learning rates for each row, on development records
+python -m simulations.table1 fix             keep the best of each in experiments/table1_rates.json: commit it
+python -m simulations.table1 run [--of EXPERIMENT] [--only ROW]
+python -m simulations.table1 table           write the tables of what is there
+
+``fix`` comes before ``run``: what a reported cell is run with is written down before it is scored. Needs
+FEDPEFT_DATA_ROOT, and the extra ``figures`` for the figures.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from fedpeft.config import RunConfig
+from fedpeft.evaluation import compare_runs
+from fedpeft.methods.base import find
+from fedpeft.plan import make_plan
+from simulations.grid.__main__ import Places
+from simulations.grid.__main__ import main as grid
+from simulations.grid.designs import ROWS, rates_of
+from simulations.grid.experiment import Experiment, load_experiment
+from simulations.grid.results import read_lines, runs_of
+from simulations.grid.study import Study, run_study
+from simulations.grid.table import Figures, Row, make_rows, make_table, show
+
+TUNING: Final = "table1_tuning"
+RATES_FILE: Final = "table1_rates.json"
+
+_AUDIT: Final = (
+    "Private rows share one mechanism, which is audited at small claims of its own, where an audit has "
+    "power: `results/audit.json`."
+)
+_HEAD: Final = (
+    "row", "trained (%)", "accuracy (%)", "against the reference", "epsilon", "noise / signal", "MB sent",
+    "minutes", "runs",
+)  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None, places: Places | None = None) -> int:
+    """See the module's text."""
+    given, places = list(sys.argv[1:] if arguments is None else arguments), places or Places()
+    if given[:1] == ["tune"]:
+        return grid(["run", TUNING, *given[1:]], places)
+    if given == ["fix"]:
+        print(json.dumps(fix(places), indent=2))
+        return 0
+    study = Study("table1", experiments_in(places.experiments), render)
+    return run_study(study, str(__doc__), given, places)
+
+
+def experiments_in(folder: Path) -> tuple[str, ...]:
+    """Every part of Table 1 in ``folder`` but the trials."""
+    return tuple(sorted({path.stem for path in folder.glob("table1_*.py")} - {TUNING}))
+
+
+def fix(places: Places) -> dict[str, object]:
+    """Write down, for each row, the learning rate with the best accuracy, then the best perplexity."""
+    experiment = load_experiment(TUNING, places.experiments)
+    rows = {row.name: row for row in make_rows(experiment, read_lines(places.lines(TUNING)))}
+    best: dict[str, float] = {}
+    for name in ROWS:
+        tried = {rate: rows.get(f"{name}-lr-{rate:g}") for rate in rates_of(name)}
+        scored = {rate: row.figures for rate, row in tried.items() if row is not None and row.figures}
+        if len(scored) == len(tried):  # a row with a trial missing had fewer than the others
+            best[name] = max(scored, key=lambda rate: _merit(scored[rate]))
+    found: dict[str, object] = {"tuned": sorted(best), "trials": len(rates_of("ffa")), "rates": best}
+    path = places.experiments / RATES_FILE
+    path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    return found
+
+
+def _merit(figures: Figures) -> tuple[float, float]:
+    accuracy, perplexity = (figures[name]["value"] for name in ("ranking_accuracy", "perplexity"))
+    return (accuracy or 0.0, -(perplexity or float("inf")))
+
+
+def render(experiment: Experiment, rows: Sequence[Row], folder: Path) -> str:  # noqa: ARG001
+    """The table with what a system costs, and what the bars ask for."""
+    about = make_table(experiment, rows).partition("\n\n")[0]
+    rule = "|".join(["---", *["--:"] * (len(_HEAD) - 1)])
+    lines = [f"| {' | '.join(_HEAD)} |", f"|{rule}|", *(f"| {' | '.join(_cells(row))} |" for row in rows)]
+    return "\n\n".join([about, "\n".join(lines), *_findings(rows), _AUDIT])
+
+
+def _cells(row: Row) -> list[str]:
+    config = row.cells[0].config
+    method = find(config.method)
+    mark = "" if method.no_guarantee is None else " (reference)"
+    if not row.lines:
+        return [f"{row.name}{mark}", *["-"] * (len(_HEAD) - 2), f"0/{row.asked}"]
+    line = row.lines[0]
+    sent = (line.get("bytes_up", 0) + line.get("bytes_down", 0)) / 1e6
+    return [
+        f"{row.name}{mark}",
+        f"{line['trainable_percent']:.3f}",
+        _interval(row.figures["ranking_accuracy"], False),
+        _interval(row.differences.get("ranking_accuracy"), True),
+        "none" if line["epsilon"] is None else f"{line['epsilon']:g}",
+        _noise_to_signal(config) if method.has_epsilon else "-",
+        f"{sent:.1f}",
+        f"{sum(one['minutes'] for one in row.lines) / len(row.lines):.1f}",
+        f"{len(row.lines)}/{row.asked}",
+    ]
+
+
+def _interval(figure: Mapping[str, float | None] | None, sign: bool) -> str:
+    if figure is None or figure["value"] is None:
+        return "-"
+    value, low, high = (show("ranking_accuracy", figure[name], sign) for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def _noise_to_signal(config: RunConfig) -> str:
+    return f"{1 / make_plan(config).signal_over_noise:.1f}"
+
+
+def _findings(rows: Sequence[Row]) -> list[str]:
+    """How far the best private run closes the gap to the non-private one, and what federation gains."""
+    by_name = {row.name: row for row in rows if row.figures}
+    private = [row for row in by_name.values() if find(row.cells[0].config.method).no_guarantee is None]
+    found = []
+    if "non-private" in by_name and private:
+        best = max(private, key=lambda row: _accuracy(row))
+        start = row_start(best)
+        gap = _accuracy(by_name["non-private"]) - start
+        if gap > 0:
+            share = (_accuracy(best) - start) / gap
+            found.append(
+                f"The best private run, {best.name}, goes {100 * share:.0f} % of the way from the untouched "
+                f"backbone ({100 * start:.1f} %) to the non-private run."
+            )
+    if "local-only" in by_name and "ffa" in by_name:
+        alone, together = (
+            [run for line in by_name[name].lines for run in runs_of(line)] for name in ("local-only", "ffa")
+        )
+        gain = compare_runs(alone, together)["ranking_accuracy"]
+        found.append(f"Federation against each site alone, mean over sites: {_interval(gain, True)} points.")
+    return found
+
+
+def row_start(row: Row) -> float:
+    """Accuracy of the untouched backbone."""
+    return float(row.untouched["ranking_accuracy"]["value"] or 0.0)
+
+
+def _accuracy(row: Row) -> float:
+    return float(row.figures["ranking_accuracy"]["value"] or 0.0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

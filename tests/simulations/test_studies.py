@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Table 1 and Figures 2 to 4: the committed experiments are sound, and the programs run on tiny data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fedpeft.plan import make_plan
+from fedpeft.testing import tiny_config
+from simulations import figure2, figure3, figure4, table1
+from simulations.grid import designs
+from simulations.grid.__main__ import Places
+from simulations.grid.cells import run_experiment
+from simulations.grid.experiment import Experiment, load_experiment
+from simulations.grid.results import read_lines
+
+EXPERIMENTS = Places().experiments
+TINY = ["federation.rounds=1", "evaluation.records=8", "data.held_out=0.5", "adapter.layers=[1]"]
+PARTS = [*table1.experiments_in(EXPERIMENTS), *figure2.STUDY.experiments]
+PARTS += [*figure3.STUDY.experiments, *figure4.STUDY.experiments]
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    tiny_config(tmp_path, num_records=16)
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "README.md").write_text("# Mine\n")
+    return Places(
+        experiments=tmp_path / "experiments",
+        results=tmp_path / "results",
+        figures=tmp_path / "figures",
+        readme=tmp_path / "README.md",
+        work=tmp_path / "work",
+    )
+
+
+def made(places: Places, name: str, design: dict) -> Experiment:
+    (places.experiments / f"{name}.py").write_text(f"EXPERIMENT = {design!r}\n")
+    return load_experiment(name, places.experiments)
+
+
+def done(places: Places, name: str, design: dict, only: tuple[str, ...] = ()) -> None:
+    experiment = made(places, name, design)
+    run_experiment(experiment, places.lines(name), places.work, only=only)
+
+
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Experiment]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEDPEFT_DATA_ROOT", str(tmp_path_factory.mktemp("data")))
+        return {name: load_experiment(name, EXPERIMENTS) for name in (*PARTS, table1.TUNING)}
+
+
+def test_the_parts_are_all_there(committed: dict[str, Experiment]) -> None:
+    assert {name for name in committed if name.startswith("table1")} == {
+        "table1_ablations",
+        "table1_medquad",
+        "table1_sst2_epsilon2",
+        "table1_sst2_epsilon8",
+        "table1_tuning",
+    }
+    assert len(committed["figure2"].table.cells) == 9
+    assert {len(committed[name].table.cells) for name in figure3.STUDY.experiments} == {9}
+
+
+@pytest.mark.parametrize("name", ["table1_sst2_epsilon2", "table1_sst2_epsilon8"])
+def test_rows_share_unit_epsilon_steps_and_records(committed: dict[str, Experiment], name: str) -> None:
+    cells = committed[name].cells
+    assert {cell.name for cell in cells} == set(designs.ROWS)
+    shared = {
+        (
+            cell.config.privacy.epsilon,
+            cell.config.delta,
+            cell.config.privacy.unit,
+            cell.config.federation.rounds,
+            cell.config.training.sampling_rate,
+            cell.config.evaluation.path,
+            cell.config.data.model_dump_json(),
+        )
+        for cell in cells
+    }
+    assert len(shared) == 1
+
+
+def test_every_row_has_as_many_trials_on_other_records(committed: dict[str, Experiment]) -> None:
+    trials, test = committed[table1.TUNING], committed["table1_sst2_epsilon8"]
+    by_row = [cell.name.rpartition("-lr-")[0] for cell in trials.table.cells]
+    assert {by_row.count(row) for row in designs.ROWS} == {designs.TRIALS}
+    assert {cell.config.evaluation.path for cell in trials.cells}.isdisjoint(
+        {cell.config.evaluation.path for cell in test.cells}
+    )
+    assert set(trials.table.seeds).isdisjoint(test.table.seeds)
+
+
+def test_epsilon_does_not_move_with_the_learning_rate(committed: dict[str, Experiment]) -> None:
+    for name in figure3.STUDY.experiments:
+        by_batch: dict[float, set[float]] = {}
+        for cell in committed[name].cells:
+            by_batch.setdefault(cell.config.training.sampling_rate, set()).add(cell.config.privacy.epsilon)
+        assert all(len(found) == 1 for found in by_batch.values())
+        epsilons = {found for one in by_batch.values() for found in one}
+        assert len(epsilons) == (1 if name == "figure3_epsilon" else 3)
+
+
+def test_a_fixed_multiplier_is_found_again(committed: dict[str, Experiment]) -> None:
+    multipliers = {
+        site.noise_multiplier
+        for cell in committed["figure3_noise"].cells[::3]
+        for site in make_plan(cell.config).sites
+    }
+    assert all(0.79 < multiplier <= 0.8001 for multiplier in multipliers)
+
+
+def test_table_1_is_tuned_fixed_run_and_written(places: Places) -> None:
+    rows = ("ffa", "non-private", "local-only")
+    base = "../run.toml"
+    done(places, table1.TUNING, designs.tuning(base, TINY, {}, rows))
+    found = table1.fix(places)
+    assert found["tuned"] == sorted(rows)
+    rates = json.loads((places.experiments / table1.RATES_FILE).read_text())["rates"]
+    assert all(rates[row] in designs.rates_of(row) for row in rows)
+    design = designs.table(
+        "A tiny table", base, TINY, {}, rates,
+        rows={row: designs.ROWS[row] for row in rows}, reference="ffa", seeds=(1,),
+    )  # fmt: skip
+    made(places, "table1_tiny", design)
+    assert table1.main(["run"], places) == 0
+    assert len(read_lines(places.lines("table1_tiny"))) == 3
+    assert table1.main(["table"], places) == 0
+    text = places.readme.read_text()
+    assert "| local-only (reference) |" in text
+    assert "Federation against each site alone" in text
+    assert "| none |" in text  # the epsilon of the reference without one
+
+
+def test_a_row_that_lacks_a_trial_is_not_fixed(places: Places) -> None:
+    done(places, table1.TUNING, designs.tuning("../run.toml", TINY, {}, ("ffa",)), only=("ffa-lr-0.5",))
+    assert table1.fix(places)["tuned"] == []
+
+
+def test_figures_are_drawn_of_what_is_there(places: Places) -> None:
+    pytest.importorskip("matplotlib")
+    one = (0.0, 0.4)
+    made(places, "figure2", designs.robustness("../run.toml", TINY, levels=one, seeds=(1,)))
+    axis = {"center": [], "clip-3": ["privacy.clip_norm=3.0"]}
+    made(places, "figure4", designs.axes("../run.toml", TINY, axis, seeds=(1,)))
+    for program in (figure2, figure4):
+        assert program.main(["table"], places) == 0  # nothing to draw yet
+        assert program.main(["run"], places) == 0
+        assert program.main(["table"], places) == 0
+    assert (places.figures / "figure2.svg").is_file()
+    assert (places.figures / "figure4.svg").is_file()
