@@ -14,8 +14,7 @@ from typing import Final
 import numpy as np
 
 from fedpeft.adapters.peft_format import export_peft
-from fedpeft.aggregation.base import maker
-from fedpeft.aggregation.products import products_of
+from fedpeft.aggregation.products import maker_of
 from fedpeft.aggregation.server_optimizer import make_server_optimizer
 from fedpeft.aggregation.smoothing import Smoother
 from fedpeft.checkpoint import Checkpoint
@@ -187,7 +186,7 @@ def _rounds(
         ),
         checkpoint,
         schedule=scheduler(config, plan, checkpoint.run_id),
-        new_aggregator=maker(config.federation.aggregation, products_of(workspace.adapter)),
+        new_aggregator=maker_of(config.federation.aggregation, workspace.adapter),
         optimizer=make_server_optimizer(config.federation),
         folder=workspace.out,
         on_round=on_round,
@@ -297,7 +296,6 @@ def plan_of(config: RunConfig) -> Plan:
     """The plan of ``config``, its warnings logged; raises ``ConfigError`` where its method is a reference."""
     refuse_reference(config)
     check_tracker(config.run)
-    plan = make_plan(config)
-    for warning in plan.warnings:
+    for warning in (plan := make_plan(config)).warnings:
         _log.warning("%s", warning)
     return plan

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy import linalg
 
-from fedpeft.aggregation.base import DoubleVector
+from fedpeft.aggregation.base import DoubleVector, NewAggregator, maker
 from fedpeft.types import Segment
 
 if TYPE_CHECKING:
@@ -64,6 +64,11 @@ def products_of(adapter: Adapter) -> tuple[Product, ...]:
             b, a = (adapter.layout.segments[key] for key in module.keys)
             found.append(Product(b, a, start.double().cpu().numpy()))
     return tuple(found)
+
+
+def maker_of(name: str, adapter: Adapter) -> NewAggregator:
+    """What makes the rule of that name for ``adapter``, round after round; see ``maker``."""
+    return maker(name, products_of(adapter))
 
 
 def best_sum(factors: Sequence[Factors], weights: Sequence[float], rank: int) -> Factors:

@@ -14,8 +14,7 @@ from typing import Final, Literal
 import numpy as np
 
 from fedpeft.aggregation.averaging import include
-from fedpeft.aggregation.base import maker
-from fedpeft.aggregation.products import products_of
+from fedpeft.aggregation.products import maker_of
 from fedpeft.aggregation.server_optimizer import OptimizerState, check_step, make_server_optimizer
 from fedpeft.aggregation.smoothing import Smoother
 from fedpeft.privacy.randomness import Randomness
@@ -51,7 +50,7 @@ def train_unprotected(
     """
     config = workspace.config
     parties = _parties(workspace, kind)
-    new_aggregator = maker(config.federation.aggregation, products_of(workspace.adapter))
+    new_aggregator = maker_of(config.federation.aggregation, workspace.adapter)
     optimizer = make_server_optimizer(config.federation)
     smoother = Smoother(workspace.adapter.layout, config.federation.layer_smoothing)
     state, memory = workspace.adapter.zeros(), OptimizerState()
