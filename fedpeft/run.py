@@ -244,9 +244,8 @@ def make_allocator(
 
 def untouched_facts(workspace: Workspace) -> object:
     """Everything that the scores of the backbone without an adapter's update depend on."""
-    config = workspace.config
-    labels = config.evaluation.labels
-    return (config.model, workspace.backbone.digest, config.data, labels, content_digest(workspace.records))
+    config, digest = workspace.config, content_digest(workspace.records)
+    return (config.model, workspace.backbone.digest, config.data, config.evaluation.labels, digest)
 
 
 def untouched_scores(workspace: Workspace, reporter: Reporter) -> Scores | None:

@@ -28,8 +28,8 @@ from fedpeft.flower.simulation import Observer, simulate
 from fedpeft.folder import RESULT_FILE, check_folder, prepare_folder
 from fedpeft.methods.base import find
 from fedpeft.plan import Plan, make_plan
-from fedpeft.result import load_anonymous_scores, peak_rss_mb, save_scores, versions
 from fedpeft.reporter import Silence
+from fedpeft.result import load_anonymous_scores, peak_rss_mb, save_scores, versions
 from fedpeft.run import evaluate_state, untouched_scores
 from fedpeft.run_sources import Sources, read_sources
 from fedpeft.shared import Shared
