@@ -93,7 +93,10 @@ def _draw_grid(experiment: Experiment, rows: Sequence[Row], folder: Path, x: str
     import matplotlib
     from matplotlib.figure import Figure
 
-    metric = experiment.table.metrics[0]
+    told = [row.figures for row in rows if row.figures]
+    metric = next((m for m in experiment.table.metrics if any(f[m]["value"] is not None for f in told)), None)
+    if metric is None:
+        return None
     places = {row.name: _place(row.name, x, y) for row in rows}
     across, up = (sorted({place[i] for place in places.values()}) for i in (0, 1))
     values = [[_NO_FIGURE] * len(across) for _ in up]
