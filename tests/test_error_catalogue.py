@@ -637,4 +637,4 @@ def test_every_message_is_quoted_by_a_test() -> None:
     known = {**NOT_A_USERS, **ELSEWHERE}
     assert {w: t for w, t in unheard.items() if not any(words in t for words in known)} == {}
     assert all((ROOT / place).is_file() for place in ELSEWHERE.values())
-    assert not is_quoted(" ".join(reversed("wrote nobody that elephants purple".split())))
+    assert not is_quoted(" ".join(reversed(["wrote", "nobody", "that", "elephants", "purple"])))

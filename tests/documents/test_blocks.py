@@ -35,7 +35,6 @@ NOT_RUN = {
     r"fedpeft watch ": "serves until it is told to stop; tried by tests/report",
     r"fedpeft synthesize ": "tried by tests/e2e/test_synthesis.py, and takes long",
     r"fedpeft init \w+ DIR --help": "DIR stands for a folder; tried by tests/deployment/test_commands.py",
-    r"fedpeft watch ": "serves until it is interrupted; tried by tests/cli/test_report.py",
     r"make (demo|test|install)\b": "sets up an environment, or runs these tests",
     r"source \.venv/bin/activate$": "belongs to the shell",
     r"(cd|export|mkdir|cat) ": "belongs to the shell",
