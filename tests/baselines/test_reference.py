@@ -97,6 +97,6 @@ def test_a_reference_has_no_baselines_beside_it(folder: Path) -> None:
 
 
 def test_nothing_to_evaluate_is_refused_before_anything_is_made(folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"evaluation\.records = 0"):
+    with pytest.raises(ConfigError, match="leaves nothing but figures; evaluate some"):
         run_method(config_of(folder, "pooled", "evaluation.records=0"), folder / "nothing")
     assert not (folder / "nothing").exists()
