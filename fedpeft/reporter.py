@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who hears how far a run is. What is told has left the sites, or is public: a reporter may keep it."""
+"""Who hears how far a run is.
+
+What is told has left the sites, or is public, but for one thing: scores are exact on private held-out records
+where ``evaluation.public`` is false, and a reporter must not pass those on.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,10 @@ class Reporter(Protocol):
         """A round is complete and durable."""
 
     def evaluated(self, rounds_done: int, metrics: JsonDict) -> None:
-        """The scores after so many rounds, with intervals, as in ``result.json``."""
+        """The scores after so many rounds, with intervals, as in ``result.json``.
+
+        Exact, and NOT PRIVATE, unless the run's ``evaluation.public`` is true.
+        """
 
 
 class Silence:

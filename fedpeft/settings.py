@@ -67,7 +67,7 @@ class AdapterSettings(Section):
     """Of `ffa` and `lora`, the A of each module at first: `random` rows, orthonormal; `weight`: the first
     right singular vectors of the frozen weight; `file`: those of `start_file`."""
     start_file: FilePath | None = None
-    """Rows made from public or synthetic records (`simulations/subspace.py`), the same at every party."""
+    """Rows made from public records (`simulations/subspace.py`), the same at every party."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Public seed of A. It is not a secret and needs no entropy."""
 

@@ -59,10 +59,10 @@ def save_subspaces(path: Path, rows: Mapping[str, Tensor], source: str) -> None:
     Args:
         path: of the file.
         rows: as :func:`gradient_subspaces` gives them.
-        source: what the records are; stands in the file.
+        source: what the records are, all of them public; stands in the file.
     """
     tensors = {name: tensor.contiguous() for name, tensor in rows.items()}
-    save_file(tensors, path, metadata={"format": "pt", "source": source})
+    save_file(tensors, path, metadata={"format": "pt", "public": "true", "source": source})
 
 
 def _energies(

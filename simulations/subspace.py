@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the file that ``adapter.start_file`` names, from public or synthetic records.
+"""Make the file that ``adapter.start_file`` names, from public records.
 
 ::
 
 python -m simulations.subspace RUN.toml --data PUBLIC.jsonl --out start.safetensors [--records 64] [--rank 8]
 
-Blocks and modules are those of the run; the records must be none that a site trains on.
+Blocks and modules are those of the run. The records must be public: rows of the file go into the adapter as
+they are, and what synthetic rows cost would not be in the sentence of the run that takes the file.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from fedpeft.backbone.loading import load_backbone
 from fedpeft.config import load_config
 from fedpeft.data.prompts import Prompter
-from fedpeft.errors import UserError
+from fedpeft.errors import ConfigError, UserError
 from fedpeft.layer_choice import rows_to_play_on
 from fedpeft.selection.rows import encode
 from fedpeft.subspace import gradient_subspaces, save_subspaces
@@ -37,6 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = load_config(asked.run, asked.set)
         rows = rows_to_play_on(config, asked.data)
+        if rows.rows.facts["source"] == "synthetic":
+            raise ConfigError(
+                f"--data {asked.data or config.selection.data}: is synthetic; take public records"
+            )
         backbone = load_backbone(config.model)
         prompter = Prompter.of(backbone.tokenizer, config.data)
         examples = encode(rows.rows.records[: asked.records], prompter)
@@ -45,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         return 2
-    save_subspaces(asked.out, found, f"{len(examples)} public or synthetic records")
+    save_subspaces(
+        asked.out, found, f"{len(examples)} public records of {(asked.data or config.selection.data)}"
+    )
     print(f"{asked.out}: {len(found)} modules, from {len(examples)} records")
     return 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from fedpeft.adapters.adapter import Adapter
 from fedpeft.config import load_config
@@ -89,3 +90,12 @@ def test_keys_that_do_not_go_together_are_refused(tmp_path: Path, overrides: lis
     tiny_config(tmp_path)
     with pytest.raises(ConfigError, match=told):
         load_config(tmp_path / "run.toml", overrides)
+
+
+def test_a_file_that_does_not_say_it_is_public_is_refused(tmp_path: Path) -> None:
+    """Its rows leave with the adapter: of private records they would be a release without noise."""
+    path = tmp_path / "start.safetensors"
+    for said in ({}, {"public": "true"}, {"public": "false", "source": "a site's records"}):
+        save_file({"x": torch.eye(2)}, path, metadata={"format": "pt", **said})
+        with pytest.raises(ConfigError, match="does not say that it was made from public records"):
+            Adapter(tiny_backbone().model, AdapterSettings(start="file", start_file=path))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -66,10 +67,17 @@ class _Stored:
 
     def __init__(self, path: Path | None) -> None:
         try:
+            with safe_open(str(path), "pt") as file:
+                said: Mapping[str, str] = file.metadata() or {}
             self._rows: Mapping[str, Tensor] = load_file(str(path))
         except Exception as error:  # the library has errors of its own
             told = f"adapter.start_file = {path}: cannot be read ({error}); make it anew"
             raise ConfigError(told) from error
+        if said.get("public") != "true" or not said.get("source"):
+            raise ConfigError(
+                f"adapter.start_file = {path}: does not say that it was made from public records, and its "
+                "rows leave with the adapter; make it with simulations.subspace"
+            )
 
     def __call__(self, path: str) -> Start:
         rows = self._rows.get(path)

@@ -172,6 +172,19 @@ def _evaluation_of_a_deployment(config: RunConfig) -> Iterator[Problem]:
         rule = "what organizations hold out stays with them; set evaluation.path to a file, or leave it out"
         keys = ("evaluation.records", "evaluation.path", "data.source")
         yield Problem(keys, f"evaluation.records = {evaluation.records}: {rule}")
+    elif config.data.source == "sites" and evaluation.records and not evaluation.public:
+        rule = "every site gets result.json; declare the records of evaluation.path public, or set it to 0"
+        keys = ("evaluation.records", "evaluation.public", "data.source")
+        yield Problem(keys, f"evaluation.records = {evaluation.records}: {rule}")
+
+
+def _loss_of_a_deployment(config: RunConfig) -> Iterator[Problem]:
+    """No request tells a site which loss to take."""
+    if config.data.source == "sites" and config.training.loss_q > 0:
+        rule = 'must be 0 with data.source = "sites", whose sites take cross-entropy; leave it out'
+        yield Problem(
+            ("training.loss_q", "data.source"), f"training.loss_q = {config.training.loss_q}: {rule}"
+        )
 
 
 def _evaluation_is_no_site(config: RunConfig) -> Iterator[Problem]:
@@ -229,6 +242,7 @@ def _plain(value: object) -> object:
 
 SOURCE_CHECKS: Final[tuple[Callable[[RunConfig], Iterator[Problem]], ...]] = (
     _evaluation_of_a_deployment,
+    _loss_of_a_deployment,
     _evaluation_is_no_site,
     _pool_is_no_site,
     _rows_to_choose_by_are_no_site,

@@ -7,12 +7,13 @@ shows anything the sentence does not cover carries no sentence at all, and is ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fedpeft.errors import FedpeftError
 from fedpeft.guarantee import guarantee
 from fedpeft.report.run_folder import RunFolder
+from fedpeft.types import JsonDict
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def covered_only(run: RunFolder) -> RunFolder:
     if not run.metrics_are_private_records:
         return replace(run, baselines=None)
     hidden = {"before": None, "after": None, "difference": None, "records": 0, "privacy": "left out here"}
-    result = run.result and run.result | {"metrics": run.result["metrics"] | hidden}
+    result = run.result and run.result | {"metrics": run.result["metrics"] | hidden, "warm_start": None}
     return replace(run, baselines=None, curve=(), result=result)
 
 
@@ -79,4 +80,18 @@ def _own_reasons(run: RunFolder) -> list[str]:
             "result.json says another sentence than config.toml gives under this version of fedpeft; one of "
             "them was edited, or another version wrote them"
         ]
-    return []
+    return list(_against_ledgers(run, run.result))
+
+
+def _against_ledgers(run: RunFolder, result: JsonDict) -> Iterator[str]:
+    """Where a ledger beside the page holds more than the sentence says: who wrote the sentence may lie."""
+    for ledger in run.ledgers:
+        own = [one for one in ledger.commitments if one.run_id == result.get("run_id")]
+        if ledger.unit != result["unit"]:
+            yield f"the ledger of {ledger.identity} protects {ledger.unit!r}, the sentence {result['unit']!r}"
+        for one in own:
+            if one.epsilon > result["epsilon"] * (1 + 1e-9) or one.delta > result["delta"] * (1 + 1e-9):
+                yield (
+                    f"the ledger of {ledger.identity} committed ({one.epsilon:g}, {one.delta:g}) to this "
+                    "run, more than the sentence says"
+                )

@@ -54,7 +54,8 @@ def check_delivery(delivery: Delivery, adapter: Adapter) -> None:
     )
     refuse_malformed(
         {
-            "result": _is_object(delivery.result),
+            "result": _is_object(delivery.result)
+            and json.loads(delivery.result).get("run_id", delivery.run_id) == delivery.run_id,
             "config": _is_text(delivery.config),
             "rounds": all(map(_is_object, delivery.rounds.splitlines())),
         }

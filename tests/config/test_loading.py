@@ -194,6 +194,15 @@ BROKEN = {
         "[evaluation]\nrecords = 5\n" + CSV.replace("csv", "sites") + "declared_units = 9",
         "evaluation.records", "stays with them",
     ),
+    "private evaluation of a deployment": (
+        "[evaluation]\nrecords = 5\npath = 'a'\n" + CSV.replace("csv", "sites") + "declared_units = 9",
+        "evaluation.records", "declare the records of evaluation.path public",
+    ),
+    "loss of a deployment": (
+        "[training]\nloss_q = 0.5\n[evaluation]\nrecords = 0\n" + CSV.replace("csv", "sites")
+        + "declared_units = 9",
+        "training.loss_q", "must be 0 with data.source",
+    ),
     "a file twice": (CSV + "path = 'a'\npaths = ['a']\ndeclared_units = 9", "sites.a.paths", "named twice"),
     "label of a number": ("[evaluation]\nlabels = ['a', 3]", "evaluation.labels[1]", "text in quotes"),
     "paths of numbers": (CSV + "paths = [3]\ndeclared_units = 9", "sites.a.paths[0]", "a path in quotes"),

@@ -203,7 +203,7 @@ class TestVotes:
     def test_every_stage_must_be_allowed(self, path, tools):
         ledger = tools.open(path, tools.policy(stages=("synthesis", "training")))
         assert refused(lambda: ledger.commit(self.schedule())) is RefusalCode.POLICY
-        joined = replace(self.schedule(), votes=(), stage="synthesis+training")
+        joined = replace(self.schedule(), votes=(), stage="selection+training")
         assert refused(lambda: ledger.commit(joined)) is RefusalCode.POLICY
         ledger.close()
 

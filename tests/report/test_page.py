@@ -183,6 +183,22 @@ def test_a_ledger_shows_the_life_of_its_policy_beside_the_run(tmp_path: Path) ->
     assert "10 at 1e-05" in page
     assert f"{others.epsilon:.5g} at {others.delta:.5g}" in page
     assert 0 < others.epsilon < run.ledgers[0].committed.epsilon
+    assert "<blockquote>" in page
+
+
+def test_a_sentence_that_says_less_than_the_ledger_is_withheld(tmp_path: Path) -> None:
+    result = write_run(tmp_path / "run")
+    for unit, noise, reason in (("record", 0.5, "more than the sentence says"), ("person", 30.0, "protects")):
+        policy = Policy(
+            identity=unit, unit=unit, declared_units=99, epsilon=900.0, delta=1e-5, expires=datetime.date.max
+        )
+        path = tmp_path / f"{unit}.sqlite"
+        ledger = Ledger.open(path, policy)
+        ledger.commit(Schedule.constant(result["run_id"], noise, 0.5, 20, unit))
+        ledger.close()
+        page = make_page([read_run(tmp_path / "run", [path])])
+        assert "<blockquote>" not in page
+        assert reason in page
 
 
 def test_a_page_that_cannot_be_written_is_no_failure_of_the_run(

@@ -85,14 +85,15 @@ def test_what_is_not_covered_can_be_left_out_and_the_sentence_comes_back(tmp_pat
     write_run(tmp_path, config={"evaluation": {"public": False, "path": "public.jsonl"}})
     mark = "NOT PRIVATE: exact on held-out records"
     metrics = json.loads((tmp_path / "result.json").read_text())["metrics"]
-    edit(tmp_path, metrics=metrics | {"privacy": mark})
+    start = {"metrics": {"perplexity": {"value": 63.25, "low": 60.0, "high": 66.0}}}
+    edit(tmp_path, metrics=metrics | {"privacy": mark}, warm_start=start)
     write_baselines(tmp_path)
     run = read_run(tmp_path)
     assert len(uncovered(run)) == 2
     page = make_page([covered_only(run)])
     assert "<blockquote>" in page
     assert 'class="watermark"' not in page
-    for number in ("pooled", "44.0 %", "52.0 %"):  # baselines, before, after
+    for number in ("pooled", "44.0 %", "52.0 %", "63.2"):  # baselines, before, after, warm start
         assert number in make_page([run])
         assert number not in page
 

@@ -20,6 +20,11 @@ def _blocks(run: RunFolder, page_shows: Sequence[str]) -> Iterator[Block]:
     made = statement(run, page_shows)
     if made.sentence:
         yield Quote(made.sentence)
+        if run.config is not None and run.config.data.source == "sites":
+            yield Note(
+                "This is the coordinator's word. A site's own ledger is what counts: "
+                "`fedpeft report DIR --ledger LEDGER` holds the sentence against it."
+            )
     for reason in made.withheld:
         yield Note(f"Withheld: {reason}.", "bad" if run.result is not None else "plain")
     if run.result is not None:
