@@ -54,6 +54,9 @@ class Curve:
         metrics = summarize(scores)
         line = {"round": rounds_done, "metrics": metrics, "privacy": privacy_of(self._evaluation)}
         try:
+            if not rounds_done and not self._evaluation.public:
+                self._path.unlink(missing_ok=True)
+                self._path.touch(mode=0o600)  # exact figures of private records are their owner's alone
             with self._path.open("a" if rounds_done else "w", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:

@@ -47,6 +47,8 @@ def test_a_run_leaves_its_curve_and_what_each_round_had_spent(tmp_path: Path, pu
     assert lines[0]["metrics"] == result["metrics"]["before"] != lines[1]["metrics"]
     assert lines[-1]["metrics"] == result["metrics"]["after"]
     assert {line["privacy"].startswith("NOT PRIVATE") for line in lines} == {not public}
+    others = (tmp_path / "run" / METRICS_FILE).stat().st_mode & 0o077
+    assert public or others == 0
     rounds = [json.loads(line) for line in (tmp_path / "run" / "rounds.jsonl").read_text().splitlines()]
     spent = [record["epsilon_spent"] for record in rounds]
     assert spent == sorted(spent)

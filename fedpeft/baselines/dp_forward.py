@@ -24,7 +24,6 @@ from fedpeft.input_noise import InputNoise, input_noise, needs_a_prefix
 from fedpeft.privacy.noise import standard_normal
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.training.batches import to_tensors
-from fedpeft.training.execution import Execution
 from fedpeft.training.local import Units
 from fedpeft.training.prefix import PrefixCache
 from fedpeft.training.state_store import StateStore
@@ -59,7 +58,7 @@ def noise_inputs(workspace: Workspace) -> None:
         store.put(key, state)
     if len(store) != len(kept):  # what is missing would be computed again, without noise
         raise FedpeftError("dp-forward: not every noised state could be kept; free memory and run it again")
-    workspace.execution = Execution(prefix=clean.fed_with(store, _key))
+    workspace.execution = replace(workspace.execution, prefix=clean.fed_with(store, _key))
 
 
 def clip_and_noise(states: Tensor, noise: InputNoise, random: Randomness, *names: object) -> Tensor:
