@@ -21,8 +21,11 @@ demo: $(STAMP)  ## train privately over three organizations, on this machine, in
 	$(BIN)/fedpeft simulate simulations/quickstart.toml --out runs/demo
 	$(BIN)/fedpeft ledger verify runs/demo/ledger
 
+# Tests of real processes mostly wait, so they run beside the others and are shown after them.
 test: $(STAMP)  ## the whole test suite
-	$(BIN)/python -m pytest
+	@mkdir -p build; $(BIN)/python -m pytest tests/e2e > build/e2e.log 2>&1 & beside=$$!; \
+	$(BIN)/python -m pytest --ignore=tests/e2e; rest=$$?; \
+	wait $$beside; processes=$$?; cat build/e2e.log; exit $$((rest + processes))
 
 check: $(STAMP)  ## style, types and documents
 	$(BIN)/ruff check .
