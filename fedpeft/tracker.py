@@ -2,7 +2,8 @@
 """``run.tensorboard``: the curves of a run for TensorBoard, of what has left the sites and of nothing else.
 
 A tracker is a reporter: it is told rounds and scores, and has no way to hear of a site's own steps. Scores
-on records that nobody declared public are exact figures of private data; they are passed on and not kept.
+on records that nobody declared public are exact figures of private data, and seconds grow with a private
+batch; both are passed on and not kept.
 """
 
 from __future__ import annotations
@@ -79,7 +80,6 @@ class Tracked:
         self._write("privacy/epsilon_spent", epsilon_spent, number)
         self._write("round/update_norm", record["update_norm"], number)
         self._write("round/sites", len(record["answered"]), number)
-        self._write("round/train_seconds", record["seconds"]["train"], number)
         self._write("round/bytes_up", record["bytes_up"], number)
         self._writer.flush()
 

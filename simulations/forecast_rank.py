@@ -14,16 +14,14 @@ records.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from time import monotonic
 from typing import Any
 
-from fedpeft.errors import ConfigError, FedpeftError, UserError
+from fedpeft.errors import ConfigError
 from fedpeft.forecast import forecast
 from fedpeft.layer_choice import rows_to_play_on
 from simulations.benchmarks.shared.measure import machine
@@ -31,6 +29,7 @@ from simulations.grid.__main__ import Places
 from simulations.grid.cells import code_digest
 from simulations.grid.experiment import Cell, Experiment, is_same, load_experiment, portable
 from simulations.grid.results import Line, opened, read_lines
+from simulations.outcome import Pace, exit_code, leave
 
 FEWEST = 3
 """Settings below which an order says nothing."""
@@ -40,21 +39,14 @@ def main(arguments: Sequence[str] | None = None, places: Places | None = None) -
     """Parse, do, print; 2 for bad input, 1 for failure."""
     places = places or Places()
     asked = _parse(arguments)
-    try:
+
+    def work() -> None:
         experiment = load_experiment(asked.name, places.experiments)
         done = play(experiment, asked.data, places.results / f"{asked.name}.forecasts.jsonl", asked.minutes)
         print(f"{asked.name}: {done} of {len(experiment.cells)} cells are forecast")
-        found = compare(experiment, places)
-        path = places.results / f"{asked.name}.rank.json"
-        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        print(json.dumps(found, indent=1))
-    except UserError as error:
-        print("\n".join(f"error: {problem}" for problem in error.problems), file=sys.stderr)
-        return 2
-    except FedpeftError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+        leave(compare(experiment, places), places.results / f"{asked.name}.rank.json")
+
+    return exit_code(work)
 
 
 def play(experiment: Experiment, data: Path | None, path: Path, minutes: float | None = None) -> int:
@@ -66,16 +58,15 @@ def play(experiment: Experiment, data: Path | None, path: Path, minutes: float |
         path: of the lines.
         minutes: begin no cell that would probably end later than this.
     """
-    started, longest = monotonic(), 0.0
+    pace = Pace(minutes)
     with opened(path) as results:
         for cell in experiment.cells:
-            since = monotonic()
             if any(is_same(line, cell) for line in results.lines):
                 continue
-            if minutes is not None and (since - started + longest) / 60 >= minutes:
+            if not pace.may_begin():
                 break
             results.append(_played(cell, data))
-            longest = max(longest, monotonic() - since)
+            pace.ended()
         return sum(any(is_same(line, cell) for line in results.lines) for cell in experiment.cells)
 
 

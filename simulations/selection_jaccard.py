@@ -13,25 +13,24 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from time import monotonic
 from typing import Any
 
 import numpy as np
 
 from fedpeft.config import RunConfig, load_config
-from fedpeft.errors import ConfigError, FedpeftError, UserError
+from fedpeft.errors import ConfigError
 from fedpeft.flower.simulation import select
 from simulations.benchmarks.shared.measure import machine
 from simulations.grid.__main__ import Places
 from simulations.grid.cells import code_digest
 from simulations.grid.experiment import Cell, Experiment, load_experiment
 from simulations.grid.results import Line, opened
+from simulations.outcome import Pace, exit_code, leave
 
 _DRAWS = 4000
 
@@ -40,20 +39,13 @@ def main(arguments: Sequence[str] | None = None, places: Places | None = None) -
     """Parse, do, print; 2 for bad input, 1 for failure."""
     places = places or Places()
     asked = _parse(arguments)
-    try:
+
+    def work() -> None:
         experiment = load_experiment(asked.name, places.experiments)
         lines = choose(experiment, asked.cells, asked.seeds, places, asked.minutes)
-        found = summarize(lines)
-        path = places.results / f"{asked.name}.jaccard.json"
-        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        print(json.dumps(found, indent=1))
-    except UserError as error:
-        print("\n".join(f"error: {problem}" for problem in error.problems), file=sys.stderr)
-        return 2
-    except FedpeftError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+        leave(summarize(lines), places.results / f"{asked.name}.jaccard.json")
+
+    return exit_code(work)
 
 
 def choose(
@@ -67,18 +59,17 @@ def choose(
     wanted = [_cell(experiment, name) for name in names]
     every = [(_key(cell, seed), cell) for seed in range(1, seeds + 1) for cell in wanted]
     work = places.work / f"{experiment.name}-jaccard"
-    started, longest = monotonic(), 0.0
+    pace = Pace(minutes)
     with opened(places.results / f"{experiment.name}.jaccard.jsonl") as results:
         for key, cell in every:
-            since = monotonic()
             if any(key.items() <= line.items() for line in results.lines):
                 continue
-            if minutes is not None and (since - started + longest) / 60 >= minutes:
+            if not pace.may_begin():
                 break
             found = _chosen(_seeded(experiment, cell, key["seed"], places), work)
             facts = {name: found[name] for name in ("layers", "blocks", "why", "seconds")}
             results.append({**key, **facts, "code": code_digest(), "machine": machine()})
-            longest = max(longest, monotonic() - since)
+            pace.ended()
         return [line for line in results.lines if any(key.items() <= line.items() for key, _ in every)]
 
 

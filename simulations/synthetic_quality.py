@@ -20,7 +20,6 @@ refused.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -33,11 +32,12 @@ import numpy.typing as npt
 from fedpeft.config import RunConfig
 from fedpeft.data.embedding import embed_all, pair_text
 from fedpeft.data.records import Record
-from fedpeft.errors import ConfigError, DataError, FedpeftError, UserError
+from fedpeft.errors import ConfigError, DataError
 from fedpeft.folder import open_run
 from fedpeft.run_sources import Sources, read_sources
 from fedpeft.synthesis.candidates import read_candidates
 from fedpeft.synthesis.dataset import FOLDER, SyntheticDataset, SyntheticRow
+from simulations.outcome import exit_code, leave
 
 RESULTS: Final = Path(__file__).parent / "results"
 NOT_PRIVATE: Final = "NOT PRIVATE: computed from private records, in a simulation"
@@ -52,20 +52,8 @@ Vectors = npt.NDArray[np.float64]
 def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> int:
     """Parse, measure, write, print; 2 for bad input, 1 for failure."""
     asked = _parse(arguments)
-    try:
-        found = measure(asked.run)
-        results.mkdir(exist_ok=True)
-        name = asked.name or f"synthetic_quality_{asked.run.resolve().name}"
-        text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
-        (results / f"{name}.json").write_text(text, encoding="utf-8")
-        print(text)
-    except UserError as error:
-        print("\n".join(f"error: {problem}" for problem in error.problems), file=sys.stderr)
-        return 2
-    except FedpeftError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    name = asked.name or f"synthetic_quality_{asked.run.resolve().name}"
+    return exit_code(lambda: leave(measure(asked.run), results / f"{name}.json"))
 
 
 def measure(run: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from fedpeft.tracker import TENSORBOARD_FOLDER, check_tracker, tracking
 
 pytest.importorskip("tensorboard", reason="TensorBoard is an extra")
 
-ROUND = {"privacy/epsilon_spent", "round/update_norm", "round/sites", "round/train_seconds", "round/bytes_up"}
+ROUND = {"privacy/epsilon_spent", "round/update_norm", "round/sites", "round/bytes_up"}
 
 
 def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:

@@ -25,8 +25,10 @@ _FACTS: tuple[tuple[str, Callable[[JsonDict], str]], ...] = (
     ("method", lambda r: str(r["method"])),
     ("backbone", lambda r: str(r["backbone"]).rpartition("/")[2]),
     ("trainable parameters", lambda r: f"{r['trainable_parameters']:,}"),
-    ("total time", lambda r: words.duration(r["seconds"]["total"])),
     ("sent by sites", lambda r: words.size(r["bytes_up"])),
+)
+_TIMES: tuple[tuple[str, Callable[[JsonDict], str]], ...] = (
+    ("total time", lambda r: words.duration(r["seconds"]["total"])),
     ("most memory", lambda r: f"{r['peak_rss_mb']:,.0f} MB"),
 )
 
@@ -58,8 +60,9 @@ def _blocks(runs: Sequence[RunFolder]) -> Iterator[Block]:
 
 
 def _facts(runs: Sequence[RunFolder]) -> Table:
+    facts = (*_FACTS, *(_TIMES if all(run.shows_times for run in runs) else ()))
     rows = [
-        (label, *("-" if run.result is None else read(run.result) for run in runs)) for label, read in _FACTS
+        (label, *("-" if run.result is None else read(run.result) for run in runs)) for label, read in facts
     ]
     return Table("The runs", ("", *(run.name for run in runs)), tuple(rows))
 

@@ -40,6 +40,8 @@ class RunFolder:
         synthetic: rows and certificate; ``None`` where none were made, or for the ``synthetic_problem``.
         baselines: what ``baselines.json`` holds.
         ledgers: of the folder, and others that were named.
+        shows_times: whether seconds and memory may be shown; both depend on private data, and no guarantee
+            covers them.
     """
 
     path: Path
@@ -56,6 +58,7 @@ class RunFolder:
     baselines: JsonDict | None
     ledgers: tuple[PolicyLife, ...]
     ledger_problems: tuple[str, ...]
+    shows_times: bool = True
 
     @property
     def metrics_are_private_records(self) -> bool:
@@ -82,13 +85,20 @@ def read_run(folder: Path, ledgers: Sequence[Path] = ()) -> RunFolder:
         ledgers: further ledgers, of organizations that keep their own.
 
     Raises:
-        RunDirectoryError: not the folder of a run, or a file of it is damaged.
+        RunDirectoryError: not the folder of a run, or of a reference, which has figures and no account; or a
+            file of it is damaged.
         LedgerError: one of ``ledgers`` cannot be read.
     """
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise RunDirectoryError(f"{folder}: has no {CONFIG_FILE}, so it is not a run; name a run's folder")
     config, problem = _config(path)
+    result = _one(folder / RESULT_FILE)
+    if result is not None and "ledger_scope" not in result:
+        raise RunDirectoryError(
+            f"{folder}: method = {result.get('method')!r} is a reference, which keeps no account to report; "
+            f"its figures stand in {RESULT_FILE}"
+        )
     synthetic, synthetic_problem = _synthetic(folder / FOLDER)
     own, ledger_problems = _own_ledgers(folder / LEDGER_FOLDER)
     return RunFolder(
@@ -97,7 +107,7 @@ def read_run(folder: Path, ledgers: Sequence[Path] = ()) -> RunFolder:
         config=config,
         config_problem=problem,
         config_text=path.read_text("utf-8", "replace"),
-        result=_one(folder / RESULT_FILE),
+        result=result,
         rounds=tuple(_lines(folder / ROUNDS_FILE)),
         curve=tuple(_lines(folder / METRICS_FILE)),
         selection=read_choice(folder),

@@ -42,12 +42,13 @@ def uncovered(run: RunFolder) -> list[str]:
 
 
 def covered_only(run: RunFolder) -> RunFolder:
-    """The run without baselines and without exact figures of private records."""
+    """The run without baselines, times and memory, and without exact figures of private records."""
+    run = replace(run, baselines=None, shows_times=False)
     if not run.metrics_are_private_records:
-        return replace(run, baselines=None)
+        return run
     hidden = {"before": None, "after": None, "difference": None, "records": 0, "privacy": "left out here"}
     result = run.result and run.result | {"metrics": run.result["metrics"] | hidden, "warm_start": None}
-    return replace(run, baselines=None, curve=(), result=result)
+    return replace(run, curve=(), result=result)
 
 
 def statement(run: RunFolder, page_shows: Sequence[str]) -> Statement:

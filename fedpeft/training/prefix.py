@@ -56,7 +56,7 @@ class PrefixCache:
         self._store = store
         self._below = below
         self._key_of: Callable[[Example], bytes] = _key
-        self._gives_tuple = False
+        self._gives_tuple: bool | None = None
 
     def forget_below(self) -> None:
         """Compute what is still missing from tokens, and let the states below go."""
@@ -91,7 +91,7 @@ class PrefixCache:
         below = list(blocks[: self.block])
         try:
             for index, original in enumerate(below):
-                blocks[index] = _Passing(original, states, self._gives_tuple)
+                blocks[index] = _Passing(original, states, bool(self._gives_tuple))
             yield
         finally:
             for index, original in enumerate(below):
@@ -103,6 +103,8 @@ class PrefixCache:
         kept = [self._store.get(key) for key in keys]
         missing = [i for i, state in enumerate(kept) if state is None]
         fresh = self._compute([examples[i] for i in missing], input_ids[missing]) if missing else None
+        if self._gives_tuple is None:  # another cache filled the store; what blocks return is still unknown
+            self._compute(examples[:1], input_ids[:1])
         if fresh is not None:
             for row, i in enumerate(missing):
                 self._store.put(keys[i], fresh[row, : examples[i].ids.size])

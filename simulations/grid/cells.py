@@ -34,6 +34,7 @@ from fedpeft.workspace import Workspace
 from simulations.benchmarks.shared.measure import machine
 from simulations.grid.experiment import Cell, Experiment, is_same, portable
 from simulations.grid.results import Line, Results, opened, pack_scores
+from simulations.outcome import Pace
 
 _log = logging.getLogger(__name__)
 
@@ -87,18 +88,16 @@ def run_experiment(
         KeyboardInterrupt: stopped; the cells that were done are kept.
     """
     cells = _chosen(experiment, only)
-    shared, started, longest = shared or Shared(), monotonic(), 0.0
+    shared, pace = shared or Shared(), Pace(minutes)
     with opened(path) as results:
         for cell in cells:
             if _has(results, cell):
                 continue
-            if minutes is not None and (monotonic() - started + longest) / 60 >= minutes:
+            if not pace.may_begin():
                 break
-            since = monotonic()
             line = run_cell(cell, work / experiment.name, shared, observer)
-            seconds = monotonic() - since
+            seconds = pace.ended()
             results.append({"minutes": round(seconds / 60, 3), **line})
-            longest = max(longest, seconds)
             _tell(cell, experiment, seconds)
         return Progress(sum(_has(results, cell) for cell in cells), len(cells))
 

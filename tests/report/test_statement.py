@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fedpeft.errors import RunDirectoryError
 from fedpeft.report import covered_only, make_page, read_run, write_page
 from fedpeft.report.statement import statement, uncovered
 from simulations.benchmarks.shared.run_folder import write_baselines, write_run
@@ -93,9 +94,37 @@ def test_what_is_not_covered_can_be_left_out_and_the_sentence_comes_back(tmp_pat
     page = make_page([covered_only(run)])
     assert "<blockquote>" in page
     assert 'class="watermark"' not in page
-    for number in ("pooled", "44.0 %", "52.0 %", "63.2"):  # baselines, before, after, warm start
-        assert number in make_page([run])
-        assert number not in page
+    # Baselines, before, after, warm start; what grows with the number of records.
+    for word in (
+        "pooled",
+        "44.0 %",
+        "52.0 %",
+        "63.2",
+        "total time",
+        "most memory",
+        "Time by",
+        "training</th>",
+    ):
+        assert word in make_page([run]), word
+        assert word not in page, word
+
+
+def test_times_are_left_out_side_by_side_too(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_run(tmp_path / name)
+    runs = [read_run(tmp_path / name) for name in ("a", "b")]
+    for word in ("total time", "most memory"):
+        assert word in make_page(runs)
+        assert word not in make_page([covered_only(run) for run in runs])
+
+
+def test_a_reference_has_no_account_to_report(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    result = json.loads((tmp_path / "result.json").read_text())
+    del result["ledger_scope"]
+    (tmp_path / "result.json").write_text(json.dumps(result | {"method": "non-private"}))
+    with pytest.raises(RunDirectoryError, match="'non-private' is a reference, which keeps no account"):
+        read_run(tmp_path)
 
 
 def test_a_run_that_goes_on_has_no_sentence_yet(tmp_path: Path) -> None:

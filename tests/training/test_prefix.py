@@ -98,6 +98,20 @@ def test_another_text_is_another_record() -> None:
     )
 
 
+def test_a_store_that_another_cache_filled_does_not_hide_what_blocks_return() -> None:
+    """Older backbones have blocks that return tuples; a stand-in for one must do likewise."""
+    adapter, store, examples = make_adapter(), StateStore(PLENTY), dummy_examples((9, 7), 300)
+    expected = gradients(adapter, examples, PLAIN)
+    for ran_below in (2, 2):
+        cache = PrefixCache(adapter.model, 2, store)
+        with counting(adapter) as ran:
+            found = gradients(adapter, examples, Execution(prefix=cache))
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-6)
+        assert (
+            len([block for block in ran if block < 2]) >= ran_below
+        )  # the second looks once, at one example
+
+
 def test_what_does_not_fit_is_computed_each_time() -> None:
     adapter = make_adapter()
     examples = dummy_examples([30] * 40, 300)

@@ -20,8 +20,9 @@ def section(run: RunFolder, prefix: str) -> Section:
 def _blocks(run: RunFolder, prefix: str) -> Iterator[Block]:
     if run.result is not None:
         yield Facts(tuple(_facts(run)))
-        yield _stages(run.result["seconds"], prefix)
-    if run.rounds:
+        if run.shows_times:
+            yield _stages(run.result["seconds"], prefix)
+    if run.rounds and run.shows_times:
         yield _rounds(run, prefix)
     if run.result is None and not run.rounds:
         yield Note("No round is complete yet.")
@@ -30,10 +31,11 @@ def _blocks(run: RunFolder, prefix: str) -> Iterator[Block]:
 def _facts(run: RunFolder) -> Iterator[tuple[str, str]]:
     result = run.result
     assert result is not None
-    yield "total time", words.duration(result["seconds"]["total"])
+    if run.shows_times:
+        yield "total time", words.duration(result["seconds"]["total"])
+        yield "most memory of this process", f"{result['peak_rss_mb']:,.0f} MB"
     yield "sent by sites", words.size(result["bytes_up"])
     yield "sent to sites", words.size(result["bytes_down"])
-    yield "most memory of this process", f"{result['peak_rss_mb']:,.0f} MB"
     yield "trainable parameters", f"{result['trainable_parameters']:,} ({result['trainable_percent']:.3f} %)"
 
 

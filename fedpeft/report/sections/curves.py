@@ -65,13 +65,14 @@ def _norms(run: RunFolder, prefix: str) -> Chart:
             str(record["round"]),
             words.number(record["update_norm"]),
             str(len(record["answered"])),
-            words.duration(record["seconds"]["train"]),
+            *((words.duration(record["seconds"]["train"]),) if run.shows_times else ()),
         )
         for record in run.rounds
         if record["round"] in kept
     )
     note = "" if len(rows) == len(run.rounds) else f"Every so many-th of {len(run.rounds)} rounds."
-    behind = Table("Rounds", ("round", "norm", "sites", "training"), rows, note, folded=True)
+    columns = ("round", "norm", "sites", *(("training",) if run.shows_times else ()))
+    behind = Table("Rounds", columns, rows, note, folded=True)
     alt = (
         f"L2 norm of the aggregated update in each round: {words.number(points[0][1])} in round "
         f"{points[0][0]:.0f}, {words.number(points[-1][1])} in round {points[-1][0]:.0f}. "
