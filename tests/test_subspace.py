@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -99,3 +100,14 @@ def test_a_file_that_does_not_say_it_is_public_is_refused(tmp_path: Path) -> Non
         save_file({"x": torch.eye(2)}, path, metadata={"format": "pt", **said})
         with pytest.raises(ConfigError, match="does not say that it was made from public records"):
             Adapter(tiny_backbone().model, AdapterSettings(start="file", start_file=path))
+
+
+def test_synthetic_rows_are_no_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """What they cost would be missing from the sentence of the run that takes the file."""
+    tiny_config(tmp_path)
+    rows = SimpleNamespace(rows=SimpleNamespace(facts={"source": "synthetic"}, records=()))
+    monkeypatch.setattr(program, "rows_to_play_on", lambda _config, _path: rows)
+    out = tmp_path / "start.safetensors"
+    assert program.main([str(tmp_path / "run.toml"), "--data", "made", "--out", str(out)]) == 2
+    assert "is synthetic; take public records" in capsys.readouterr().err
+    assert not out.exists()
