@@ -26,15 +26,8 @@ _ANSWERS = {
 
 def _answers(fault: str, named: str, trial: Trial, findings: Findings) -> None:
     os.environ["FEDPEFT_TRIAL_LATE_S"] = str(DEADLINE_S + 5)
-    trial.deployment.write_run({"federation": {"deadline_s": DEADLINE_S}})
-    trial.start_sites(1)
-    trial.start_sick(1, fault)
-    out = trial.deployment.begin(trial.out())
-    findings.facts["resumes"] = trial.deployment.finish(out, patience_s=1200)
-    trial.look(findings, out, kills=1, rounds=3)
-    trial.expect_no_traceback(findings)
-    left_out = trial.left_out(out, "site1")
-    findings.facts["left_out"] = left_out
+    changes = {"federation": {"deadline_s": DEADLINE_S}}
+    out, left_out = trial.with_one_sick(fault, changes, findings, patience_s=1200)
     findings.expect(left_out.get(2) == named, f"round 2 names {left_out.get(2)!r}, not {named!r}")
     findings.expect(1 not in left_out, "it is left out of round 1")
     if fault != "hangs":

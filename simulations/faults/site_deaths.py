@@ -19,15 +19,8 @@ _RESERVE = "crash_reserve = "
 
 
 def _dies(point: str, min_sites: int, trial: Trial, findings: Findings) -> None:
-    trial.deployment.write_run({"federation": {"min_sites": min_sites}})
-    trial.start_sites(1)
-    trial.start_sick(1, point)
-    out = trial.deployment.begin(trial.out())
-    findings.facts["resumes"] = trial.deployment.finish(out, patience_s=900)
-    trial.look(findings, out, kills=1, rounds=3)
-    trial.expect_no_traceback(findings)
-    left_out = trial.left_out(out, "site1")
-    findings.facts["left_out"] = left_out
+    changes = {"federation": {"min_sites": min_sites}}
+    _, left_out = trial.with_one_sick(point, changes, findings, patience_s=900)
     findings.expect((trial.place / f"{trial.out()}-1.marker").exists(), "the site did not die")
     allowed = {2, 3} if min_sites == 1 else set()
     findings.expect(set(left_out) <= allowed, f"left out of {left_out}")

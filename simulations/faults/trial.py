@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -159,6 +159,24 @@ class Trial:
             findings.expect(seen <= spent + 1e-6, f"{organization.identity}: under-counted {seen} > {spent}")
         findings.facts |= {"charges": charges, "releases": releases, "excess": charges - releases}
         findings.expect(charges - releases <= kills, f"excess {charges - releases} after {kills} kills")
+
+    def with_one_sick(
+        self, fault: str, changes: dict[str, Any], findings: Findings, *, patience_s: float
+    ) -> tuple[Path, dict[int, str]]:
+        """Three rounds with a run of these changes, the second site having the fault in the second round.
+
+        Returns:
+            The run's folder, and the rounds that the site was left out of.
+        """
+        self.deployment.write_run(changes)
+        self.start_sites(1)
+        self.start_sick(1, fault)
+        out = self.deployment.begin(self.out())
+        findings.facts["resumes"] = self.deployment.finish(out, patience_s=patience_s)
+        self.look(findings, out, kills=1, rounds=3)
+        self.expect_no_traceback(findings)
+        findings.facts["left_out"] = left_out = self.left_out(out, "site1")
+        return out, left_out
 
     def left_out(self, out: Path, site: str) -> dict[int, str]:
         """Rounds that a site is named as missing from, and as what."""

@@ -153,11 +153,23 @@ def _refusal(ask: Callable[[], object]) -> RefusalCode | None:
     return None
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_request_to_train_is_refused(besieged: Besieged, name: str) -> None:
-    changes, code = HOSTILE[name]
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (kind, name)
+        for kind, cases in (("train", HOSTILE), ("vote", VOTES), ("evaluate", COUNTS))
+        for name in cases
+    ],
+)
+def test_a_hostile_request_is_refused(besieged: Besieged, kind: str, name: str) -> None:
+    plain, cases = {
+        "train": (besieged.request, HOSTILE),
+        "vote": (besieged.vote, VOTES),
+        "evaluate": (besieged.count, COUNTS),
+    }[kind]
+    changes, code = cases[name]
     with besieged.untouched():
-        assert _refusal(lambda: besieged.remote.train(_changed(besieged.request, changes))) is code
+        assert _refusal(lambda: getattr(besieged.remote, kind)(_changed(plain, changes))) is code
 
 
 @pytest.mark.parametrize("name", GREEDY)
@@ -165,20 +177,6 @@ def test_a_hostile_schedule_is_refused(besieged: Besieged, name: str) -> None:
     schedule, code = GREEDY[name]
     with besieged.untouched():
         assert _refusal(lambda: besieged.remote.commit(schedule)) is code
-
-
-@pytest.mark.parametrize("name", VOTES)
-def test_a_hostile_vote_is_refused(besieged: Besieged, name: str) -> None:
-    changes, code = VOTES[name]
-    with besieged.untouched():
-        assert _refusal(lambda: besieged.remote.vote(_changed(besieged.vote, changes))) is code
-
-
-@pytest.mark.parametrize("name", COUNTS)
-def test_a_hostile_evaluation_is_refused(besieged: Besieged, name: str) -> None:
-    changes, code = COUNTS[name]
-    with besieged.untouched():
-        assert _refusal(lambda: besieged.remote.evaluate(_changed(besieged.count, changes))) is code
 
 
 def test_a_sound_request_is_served_and_its_id_with_other_content_is_refused(besieged: Besieged) -> None:
