@@ -218,3 +218,12 @@ def test_a_ledger_held_by_another_program(ledger, tools, path, monkeypatch):
             ledger.charge(tools.request())
         other.execute("ROLLBACK")
     assert ledger.spent() == []
+
+
+def test_a_transaction_has_reached_the_disk_when_it_returns(path, tools):
+    """No test can cut the power; SQLite promises it at this level, and with a journal that is removed."""
+    tools.open(path).close()
+    for query_only in (False, True):
+        with store.connect(path, query_only=query_only) as connection:
+            assert connection.execute("PRAGMA synchronous").fetchone() == (3,)  # EXTRA
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
