@@ -244,7 +244,7 @@ class TrainingSettings(Section):
     learning_rate_every: Count = 1
     """Rounds from one decay of the learning rate to the next."""
     max_tokens: Literal["auto"] | Count = "auto"
-    """Padded tokens in a micro-batch: speed and memory, no more. `auto`: 512 on a CPU, 4096 on a GPU."""
+    """Padded tokens in a micro-batch: speed and memory, no more. `auto`: 1024 on a CPU, 4096 on a GPU."""
     prefix_cache: Literal["auto", "memory", "disk", "off"] = "auto"
     """Where to keep what enters the lowest trained block, so that a record's second visit skips the frozen
     blocks below: `memory`; `disk`, a file without a name in the site's own folder, gone with the process;

@@ -3,7 +3,7 @@
 
 With ``lora`` the mean of factors is not the mean of products. This rule takes sum w_k B_k A_k itself, of the
 factors that each site's release leads to, and the nearest matrix of the adapter's rank to it (FlexLoRA, Bai
-et al. 2024, arXiv 2402.11505, computed by QR as in ``products``; there the product is formed whole). For
+et al. 2024, arXiv 2402.11505, computed as in ``products``; there the product is formed whole). For
 linear kinds it is the mean. Post-processing of releases, like every rule.
 
 It holds every site's update of the round, as many vectors as there are sites, and the noise of its result is

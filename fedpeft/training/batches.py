@@ -19,7 +19,7 @@ from torch import Tensor
 from fedpeft.data.prompts import Example
 
 _COST_OF_A_BATCH: Final = 24.0  # tokens that a micro-batch costs whatever is in it, roughly, on a CPU
-_AUTO_ON_CPU: Final = 512
+_AUTO_ON_CPU: Final = 1024
 _AUTO_ELSEWHERE: Final = 4096
 
 
@@ -64,7 +64,8 @@ class Tensors:
 def token_budget(max_tokens: int | Literal["auto"], device: torch.device) -> int:
     """Padded tokens of a micro-batch: as configured, or what suits the device.
 
-    On a CPU a step of 8 x 128 tokens takes as long in two micro-batches as in one, and a third less memory.
+    On a CPU a step of 8 x 128 tokens takes 3 to 7 % longer in micro-batches of 512 tokens than in one of 1,024,
+    with a third less memory, and a quarter longer in micro-batches of 256.
     """
     if max_tokens == "auto":
         return _AUTO_ON_CPU if device.type == "cpu" else _AUTO_ELSEWHERE
