@@ -13,6 +13,7 @@ from flwr.app import RecordDict
 from fedpeft.delivery import PAPERS, DeliveringTransport, Delivery
 from fedpeft.errors import RunDirectoryError
 from fedpeft.flower.packing import Fields, encode_vector, pack, require, unpack, unpack_vector
+from fedpeft.types import JsonDict
 
 if TYPE_CHECKING:
     from fedpeft.workspace import Workspace
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 DELIVERED_FILE: Final = "delivered.json"
-_FILES: Final = ("result.json", "config.toml", "rounds.jsonl")
+_TIMES: Final = ("seconds", "peak_rss_mb")
+"""What the coordinator measured. How long a site took depends on its records, so no other site is told."""
 _DELIVERY: Fields = {"run_id": str, "layout_digest": str, **dict.fromkeys(PAPERS, bytes), "digest": str}
 
 
@@ -65,8 +67,7 @@ def deliver_run(workspace: Workspace, transport: DeliveringTransport) -> dict[st
             f"{out}: has no {RESULT_FILE} yet, so nothing can be delivered; resume the run"
         )
     adapter = released_adapter(config.federation, checkpoint)
-    papers = [_paper(out / name, most) for name, most in zip(_FILES, PAPERS.values(), strict=True)]
-    delivery = Delivery.of(checkpoint.run_id, workspace.adapter.digest, adapter, *papers)
+    delivery = Delivery.of(checkpoint.run_id, workspace.adapter.digest, adapter, **_papers(out))
     sites = dict.fromkeys(sorted(checkpoint.schedules), delivery)
     answers = transport.deliver(sites, config.federation.deadline_s)
     kept = {site: (answers[site] or "delivered") if site in answers else "no answer" for site in sites}
@@ -77,7 +78,17 @@ def deliver_run(workspace: Workspace, transport: DeliveringTransport) -> dict[st
     return {site: str(what) for site, what in kept.items()}
 
 
-def _paper(path: Path, most: int) -> bytes:
-    """A file of the run; of lines without end the newest."""
-    data = path.read_bytes()
-    return data if len(data) <= most else data[-most:].partition(b"\n")[2]
+def _papers(out: Path) -> dict[str, bytes]:
+    """Files of the run without any times; of lines without end the newest."""
+    result = json.dumps(_untimed((out / "result.json").read_bytes()), indent=2, ensure_ascii=False) + "\n"
+    lines = [json.dumps(_untimed(line)) + "\n" for line in (out / "rounds.jsonl").read_bytes().splitlines()]
+    rounds, most = "".join(lines).encode(), PAPERS["rounds"]
+    return {
+        "result": result.encode(),
+        "config": (out / "config.toml").read_bytes(),
+        "rounds": rounds if len(rounds) <= most else rounds[-most:].partition(b"\n")[2],
+    }
+
+
+def _untimed(text: bytes) -> JsonDict:
+    return {key: value for key, value in json.loads(text).items() if key not in _TIMES}

@@ -41,7 +41,7 @@ class RunFolder:
         baselines: what ``baselines.json`` holds.
         ledgers: of the folder, and others that were named.
         shows_times: whether seconds and memory may be shown; both depend on private data, and no guarantee
-            covers them.
+            covers them. What an organization was delivered has none.
     """
 
     path: Path
@@ -101,6 +101,7 @@ def read_run(folder: Path, ledgers: Sequence[Path] = ()) -> RunFolder:
         )
     synthetic, synthetic_problem = _synthetic(folder / FOLDER)
     own, ledger_problems = _own_ledgers(folder / LEDGER_FOLDER)
+    rounds = tuple(_lines(folder / ROUNDS_FILE))
     return RunFolder(
         path=folder,
         name=folder.resolve().name,
@@ -108,7 +109,7 @@ def read_run(folder: Path, ledgers: Sequence[Path] = ()) -> RunFolder:
         config_problem=problem,
         config_text=path.read_text("utf-8", "replace"),
         result=result,
-        rounds=tuple(_lines(folder / ROUNDS_FILE)),
+        rounds=rounds,
         curve=tuple(_lines(folder / METRICS_FILE)),
         selection=read_choice(folder),
         synthetic=synthetic,
@@ -116,6 +117,7 @@ def read_run(folder: Path, ledgers: Sequence[Path] = ()) -> RunFolder:
         baselines=_one(folder / BASELINES_FILE),
         ledgers=(*own, *(life(ledger) for ledger in ledgers)),
         ledger_problems=ledger_problems,
+        shows_times=all("seconds" in found for found in (*rounds, result) if found is not None),
     )
 
 

@@ -187,7 +187,8 @@ def test_two_organizations_train_over_real_processes(place: Path, processes: Pro
         assert processes.stop(organization.identity) == 0
         folder = organization.folder / "site"
         (delivered,) = folder.glob("delivered/*/*")
-        assert (delivered / "result.json").read_bytes() == result_file.read_bytes()
+        told = json.loads((delivered / "result.json").read_text())
+        assert told == {k: v for k, v in result.items() if k not in ("seconds", "peak_rss_mb")}
         assert _evaluates(processes, delivered / "adapter", folder / "records.jsonl")
         identity = organization.identity
         report = verify(folder / f"ledger/{identity}.sqlite", load_policy(folder / "policy.toml"))

@@ -106,13 +106,28 @@ def test_every_site_gets_adapter_and_result_and_who_was_away_gets_them_later(con
     assert asked == []  # nothing is trained for it
     assert json.loads(told.read_text()) == {first.name: "delivered", second.name: "delivered"}
     (delivery,) = [argument for method, argument in first.calls if method == "deliver"]
-    papers = {"result.json": delivery.result, "config.toml": delivery.config, "rounds.jsonl": delivery.rounds}
-    assert papers == {name: (tmp_path / "out" / name).read_bytes() for name in papers}
+    assert delivery.config == (tmp_path / "out/config.toml").read_bytes()
+    result = json.loads((tmp_path / "out/result.json").read_text())
+    rounds = [json.loads(line) for line in (tmp_path / "out/rounds.jsonl").read_text().splitlines()]
+    assert result.pop("seconds")["train"] > 0
+    assert all(record.pop("seconds") for record in rounds)
+    del result["peak_rss_mb"]
+    assert json.loads(delivery.result) == result
+    assert [json.loads(line) for line in delivery.rounds.splitlines()] == rounds
     config, checkpoint = open_run(tmp_path / "out")
     assert delivery.run_id == checkpoint.run_id
     assert delivery.adapter.tolist() == released_adapter(config.federation, checkpoint).tolist()
     with pytest.raises(ConfigError, match="no such file"):
         conduct(tmp_path, deliver=True)
+
+
+def test_what_is_delivered_says_nothing_of_how_long_a_site_took(conduct, tmp_path):
+    conduct(tmp_path / "out")
+    (delivery,) = [argument for method, argument in conduct.sites[0].calls if method == "deliver"]
+    for paper in (delivery.result, delivery.rounds):
+        assert b"seconds" not in paper
+        assert b"peak_rss" not in paper
+    assert b"seconds" in (tmp_path / "out/rounds.jsonl").read_bytes()  # the coordinator's own has them
 
 
 def test_a_deployments_run_is_no_simulation(run, tmp_path):

@@ -132,6 +132,25 @@ def test_a_run_of_an_earlier_version_has_a_page(tmp_path: Path) -> None:
     assert "Spent by site" in make_page([read_run(tmp_path)])
 
 
+def test_what_an_organization_was_delivered_has_a_page_without_times(whole: Path, tmp_path: Path) -> None:
+    write_run(tmp_path, rounds=3)
+    before = make_page([read_run(tmp_path)])
+    for name, is_lines in (("result.json", False), ("rounds.jsonl", True)):
+        text = (tmp_path / name).read_text()
+        parts = map(json.loads, text.splitlines() if is_lines else [text])
+        kept = [{k: v for k, v in one.items() if k not in ("seconds", "peak_rss_mb")} for one in parts]
+        (tmp_path / name).write_text("".join(json.dumps(one) + "\n" for one in kept))
+    page = make_page([read_run(tmp_path)])
+    assert tuple(re.findall(r'<section id="([^"]+)"', page)) == SECTIONS
+    for text in ("total time", "Time by round"):
+        assert text in before
+        assert text not in page
+    beside = make_page([read_run(whole), read_run(tmp_path)])
+    compared = re.search(r'<section id="comparison".*?</section>', beside, re.S)
+    assert compared is not None
+    assert "total time" not in compared[0]
+
+
 def test_private_files_of_the_folder_are_never_opened(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
