@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ledgers that were put back from a backup, copied, or are served twice."""
+"""Ledgers that were put back from a backup, copied, are served twice, or are asked by two runs at once."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -79,8 +80,26 @@ def _served_twice(trial: Trial, findings: Findings) -> None:
     findings.expect(code != 0 and "another resident site serves it" in line, line)
 
 
+def _two_runs(trial: Trial, findings: Findings) -> None:
+    """A second run begins while the first, which has taken all of both policies, is at work."""
+    trial.deployment.write_run({"federation": {"rounds": _ROUNDS}})
+    trial.start_sites()
+    first = trial.deployment.begin(trial.out())
+    trial.deployment.wait_rounds(first, 1)
+    second = trial.deployment.begin(f"{trial.out()}-second")
+    for out in (second, first):
+        trial.deployment.finish(out, patience_s=1200)
+    trial.look(findings, first, kills=0, rounds=_ROUNDS)
+    result = json.loads((second / "result.json").read_text())
+    ended, left_out = result["stopped_because"], result["left_out"]
+    findings.facts["notes"] = [f"the second run: {ended} after {result['rounds_completed']} rounds"]
+    findings.expect(ended == "budget", f"the second run ended with {ended}: {result.get('detail')}")
+    findings.expect(left_out == {"site0": "budget", "site1": "budget"}, f"it names {left_out}")
+
+
 SCENARIOS: dict[str, Scenario] = {
     "ledger put back from a backup": _restored,
     "ledger copied, the copy served": _copied,
     "two sites on one ledger": _served_twice,
+    "two runs on the same sites at once": _two_runs,
 }
