@@ -34,6 +34,7 @@ COMMANDS: Final = (
     "watch",
     "init",
     "site",
+    "node",
     "bundle",
     "ledger",
     "audit",

@@ -52,10 +52,9 @@ def serve(path: Path, one_user_trial: bool) -> Answer:
 def check(path: Path, one_user_trial: bool) -> Answer:
     """Look at access, policy, budget, data, versions, certificate and coordinator; exit 1 if one is wrong."""
     from fedpeft.deployment.checks import check_site
+    from fedpeft.deployment.finding import are_good, to_json, to_text
     from fedpeft.deployment.site_file import load_site_file
 
-    findings = check_site(load_site_file(path), one_user_trial=one_user_trial)
-    good = all(finding.is_good for finding in findings)
-    lines = [f"{'good ' if finding.is_good else 'MEND '} {finding.text}" for finding in findings]
-    data = [{"good": finding.is_good, "text": finding.text} for finding in findings]
-    return Answer({"ready": good, "findings": data}, "\n".join(lines), 0 if good else 1)
+    found = check_site(load_site_file(path), one_user_trial=one_user_trial)
+    good = are_good(found)
+    return Answer({"ready": good, "findings": to_json(found)}, to_text(found), 0 if good else 1)

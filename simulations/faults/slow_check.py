@@ -8,6 +8,7 @@ import sys
 
 from fedpeft.cli import main
 from fedpeft.deployment import coordinator
+from fedpeft.flower import joining
 from simulations.faults.sick_node import OFF
 
 
@@ -22,5 +23,5 @@ class _Clock:
 
 
 if __name__ == "__main__":
-    coordinator.datetime = _Clock  # type: ignore[assignment]
+    coordinator.datetime = joining.datetime = _Clock  # type: ignore[assignment]
     sys.exit(main())

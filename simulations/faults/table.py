@@ -41,9 +41,9 @@ def _row(name: str, line: JsonDict) -> str:
 
 
 def _outcome(line: JsonDict) -> str:
-    if "line" in line or "node_says" in line:
-        said = line.get("line") or "; ".join(line["node_says"])
-        return f"refused: `{said}`"
+    if "line" in line:
+        own = "; ".join(f"`{text}`" for text in line.get("node_says", []))
+        return f"refused: `{line['line']}`" + (f" (Flower by itself: {own})" if own else "")
     parts = []
     if "ended" in line:
         parts.append(f"{line['ended']} after {line['rounds']} rounds")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import email.utils
 import http.server
 import ssl
 import threading
@@ -14,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key, load_ssh_public_key
 
 from fedpeft.deployment.authority import Pair, make_authority, make_node_key, make_server
-from fedpeft.deployment.coordinator import certificate_findings, superlink_findings
+from fedpeft.deployment.coordinator import certificate_findings, clock_findings, superlink_findings
 
 AUTHORITY = make_authority("clinics")
 Serve = Callable[..., str]
@@ -110,6 +111,15 @@ def test_a_clock_that_is_off_is_told(serve: Serve, write) -> None:
     findings = list(superlink_findings(address, write("ca.crt", AUTHORITY.public)))
     assert [finding.is_good for finding in findings] == [True, False]
     assert "set the clock" in findings[1].text
+
+
+@pytest.mark.parametrize(("ahead_s", "is_good"), [(-400, False), (-60, True), (3, True), (60, False)])
+def test_a_clock_may_be_slow_but_hardly_fast(ahead_s: float, is_good: bool) -> None:
+    """A signature from the future is refused at once, an old one after minutes."""
+    now = datetime.datetime.now(datetime.UTC)
+    there = email.utils.format_datetime(now - datetime.timedelta(seconds=ahead_s), usegmt=True)
+    found = list(clock_findings(there))
+    assert found == [] if is_good else ("ahead of" if ahead_s > 0 else "behind") in found[0].text
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Sun, 99 Nov 2020 10:00:00 GMT"])

@@ -10,7 +10,7 @@ import pytest
 from simulations.faults.__main__ import SCENARIOS
 from simulations.faults.trial import Trial
 
-ROWS = ("site dies in training, the round needs it", "two sites on one ledger")
+ROWS = ("site dies in training, the round needs it", "two sites on one ledger", "unregistered key")
 
 
 @pytest.fixture(scope="module")

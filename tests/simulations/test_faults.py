@@ -93,14 +93,14 @@ def test_the_table_has_a_row_for_each_line_and_names_what_was_not_run(
     document, results = tmp_path / "deployment.md", tmp_path / "faults.jsonl"
     document.write_text("# Before\n\n## Faults, measured\n\nold\n\n## After\n\ntext\n")
     good = {"scenario": "a", "ok": True, "ended": "completed", "rounds": 3, "charges": 5, "releases": 4}
-    bad = {"scenario": "b", "ok": False, "line": "clock: wrong", "problems": ["let in"]}
+    bad = {"scenario": "b", "ok": False, "line": "clock: wrong", "node_says": ["no"], "problems": ["let in"]}
     results.write_text("".join(json.dumps(line) + "\n" for line in ({**good, "rounds": 1}, bad, good)))
     monkeypatch.setattr(table, "DOCUMENT", document)
     for _ in range(2):  # writing it again changes nothing
         table.write_table(read_lines(results), ["a", "b", "c"])
         text = document.read_text()
         assert "| a | completed after 3 rounds | 5 | 4 |  | as it must |" in text
-        assert "| b | refused: `clock: wrong` |  |  |  | **let in** |" in text
+        assert "| b | refused: `clock: wrong` (Flower by itself: `no`) |  |  |  | **let in** |" in text
         assert "Not run yet: c." in text
         assert "old" not in text
         assert text.startswith("# Before")
