@@ -239,6 +239,9 @@ class TrainingSettings(Section):
     loss_q: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Of a response token with probability p: 0 is cross-entropy, and q above 0 the generalized
     (1 - p^q) / q, which listens less to tokens that the model does not believe, wrong labels above all."""
+    loss_tokens: Literal["all", "labels"] = "all"
+    """Tokens that the loss tells a response's from: `all`, or those of `evaluation.labels`, where these are
+    the only responses. What is learned is then which label, and not also that it is one."""
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """The learning rate is multiplied by it after every `learning_rate_every` rounds."""
     learning_rate_every: Count = 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the keys about speed and memory to how gradients are computed; from public figures alone."""
+"""From the keys about speed, memory and the loss to how gradients are computed; from public figures alone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 
 from fedpeft.backbone.base import Backbone
 from fedpeft.config import RunConfig
+from fedpeft.data.prompts import Prompter
 from fedpeft.shared import Shared
 from fedpeft.training.execution import Execution
 from fedpeft.training.prefix import PrefixCache
@@ -39,7 +40,13 @@ def make_execution(
         checkpointing=training.activation_checkpointing,
         prefix=_prefix(config, backbone, layout, private_folder, shared),
         loss_q=training.loss_q,
+        vocabulary=_tokens_of_labels(config, backbone) if training.loss_tokens == "labels" else (),
     )
+
+
+def _tokens_of_labels(config: RunConfig, backbone: Backbone) -> tuple[int, ...]:
+    prompter = Prompter.of(backbone.tokenizer, config.data)
+    return tuple(sorted({t for label in config.evaluation.labels for t in prompter.response_ids(label)}))
 
 
 def _prefix(

@@ -35,6 +35,16 @@ def test_nothing_is_kept_where_every_block_is_trained(tmp_path: Path) -> None:
         assert whole.execution.prefix is None
 
 
+def test_the_loss_runs_over_the_labels_where_asked(tmp_path: Path) -> None:
+    labels = ['evaluation.labels=["a b", "c"]', "evaluation.records=0"]
+    with workspace(tmp_path, *labels, 'training.loss_tokens="labels"') as closed:
+        ids = {t for label in ("a b", "c") for t in closed.prompter.response_ids(label)}
+        assert closed.execution.vocabulary == tuple(sorted(ids))
+        assert len(ids) > 1
+    with workspace(tmp_path / "all", *labels) as usual:
+        assert usual.execution.vocabulary == ()
+
+
 @pytest.mark.parametrize("where", ["memory", "disk"])
 def test_a_run_gives_the_same_adapter_with_kept_states(tmp_path: Path, where: str) -> None:
     from fedpeft.flower.simulation import simulate

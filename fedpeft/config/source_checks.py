@@ -180,11 +180,16 @@ def _evaluation_of_a_deployment(config: RunConfig) -> Iterator[Problem]:
 
 def _loss_of_a_deployment(config: RunConfig) -> Iterator[Problem]:
     """No request tells a site which loss to take."""
-    if config.data.source == "sites" and config.training.loss_q > 0:
-        rule = 'must be 0 with data.source = "sites", whose sites take cross-entropy; leave it out'
-        yield Problem(
-            ("training.loss_q", "data.source"), f"training.loss_q = {config.training.loss_q}: {rule}"
-        )
+    training, rule = (
+        config.training,
+        'with data.source = "sites", whose sites take cross-entropy; leave it out',
+    )
+    if config.data.source == "sites" and training.loss_q > 0:
+        line = f"training.loss_q = {training.loss_q}: must be 0 {rule}"
+        yield Problem(("training.loss_q", "data.source"), line)
+    if config.data.source == "sites" and training.loss_tokens != "all":
+        line = f'training.loss_tokens = {shown(training.loss_tokens)}: must be "all" {rule}'
+        yield Problem(("training.loss_tokens", "data.source"), line)
 
 
 def _evaluation_is_no_site(config: RunConfig) -> Iterator[Problem]:

@@ -54,6 +54,11 @@ def _labels(config: RunConfig) -> Iterator[Problem]:
     if labels and (len(labels) < 2 or len(set(labels)) < len(labels)):
         rule = "must be at least 2 different ones; add the others, or leave it out"
         yield Problem(("evaluation.labels",), f"evaluation.labels = {shown(list(labels))}: {rule}")
+    if config.training.loss_tokens == "labels" and not labels:
+        rule = "needs the list of all responses; set evaluation.labels, or leave it out"
+        yield Problem(
+            ("training.loss_tokens", "evaluation.labels"), f'training.loss_tokens = "labels": {rule}'
+        )
 
 
 TEXT_CHECKS: Final[tuple[Callable[[RunConfig], Iterator[Problem]], ...]] = (

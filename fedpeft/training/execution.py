@@ -27,12 +27,14 @@ class Execution:
             pass: a third more arithmetic for a fraction of the memory.
         prefix: states of the frozen blocks below the lowest trained one.
         loss_q: of the generalized cross-entropy; 0 is the ordinary one.
+        vocabulary: tokens that the softmax of the loss runs over; empty: all.
     """
 
     autocast: torch.dtype | None = None
     checkpointing: bool = False
     prefix: PrefixCache | None = None
     loss_q: float = 0.0
+    vocabulary: tuple[int, ...] = ()
 
     def autocasting(self, device: torch.device) -> torch.autocast:
         """The context of a forward pass."""

@@ -33,7 +33,9 @@ def example_losses(
         feeding(how.prefix, examples, tensors.input_ids),
         how.saving_memory(model),
     ):
-        by_row = row_losses(model, tensors.input_ids, tensors.rows, tensors.targets, apart, how.loss_q)
+        by_row = row_losses(
+            model, tensors.input_ids, tensors.rows, tensors.targets, apart, how.loss_q, how.vocabulary
+        )
     by_row = by_row * tensors.weights.to(by_row.dtype)
     owner = tensors.rows // tensors.input_ids.shape[1]
     return by_row.new_zeros(len(examples)).index_add(0, owner, by_row)

@@ -11,10 +11,14 @@ one example, so per-example gradients stay exact and privacy is not touched.
 
 Only where a backbone ends with its head: one that does something to its logits afterwards (Gemma2's soft-cap)
 takes the ordinary way.
+
+Where all responses are of a public list, the softmax may run over the list's tokens alone: then nothing of an
+example's gradient, which is clipped, goes into telling answers from the rest of the vocabulary.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -40,7 +44,13 @@ def ends_with_head(model: nn.Module) -> bool:
 
 
 def row_losses(
-    model: nn.Module, input_ids: Tensor, rows: Tensor, targets: Tensor, apart: bool, q: float = 0.0
+    model: nn.Module,
+    input_ids: Tensor,
+    rows: Tensor,
+    targets: Tensor,
+    apart: bool,
+    q: float = 0.0,
+    vocabulary: Sequence[int] = (),
 ) -> Tensor:
     """``(R,)`` the loss of each target, in the precision of the logits, at least float32.
 
@@ -51,15 +61,34 @@ def row_losses(
         targets: ``(R,)`` int64, the token after each.
         apart: what :func:`ends_with_head` said of the model.
         q: of the generalized cross-entropy; 0 is the ordinary one.
+        vocabulary: tokens that the softmax runs over; empty: all. A target outside has loss 0, so that it
+            teaches nothing and, above all, its example is treated without a look at the others.
     """
-    if not apart:
+    chosen = torch.tensor(sorted(set(vocabulary)), device=targets.device) if vocabulary else None
+    known: Tensor | None = None
+    if chosen is not None:
+        places = torch.searchsorted(chosen, targets).clamp_max(len(chosen) - 1)
+        known, targets = chosen[places] == targets, places
+    if apart:
+        losses = _losses_at_head(model, _entering_head(model, input_ids, rows), targets, q, chosen)
+    else:
         with head_rows(model, rows):
             logits = model(input_ids=input_ids, use_cache=False).logits[0]
+        logits = logits if chosen is None else logits[:, chosen]
         entropies = F.cross_entropy(logits.to(_at_least_float32(logits)), targets, reduction="none")
-        return entropies if q == 0 else -torch.expm1(-q * entropies) / q
+        losses = entropies if q == 0 else -torch.expm1(-q * entropies) / q
+    return losses if known is None else losses * known
+
+
+def _losses_at_head(
+    model: nn.Module, hidden: Tensor, targets: Tensor, q: float, chosen: Tensor | None
+) -> Tensor:
     head = _head_of(model)
-    hidden = _entering_head(model, input_ids, rows)
-    losses: Tensor = _HeadLoss.apply(hidden, head.weight, head.bias, targets, q)  # type: ignore[no-untyped-call]
+    weight: Tensor = head.weight
+    bias: Tensor | None = head.bias
+    if chosen is not None:
+        weight, bias = weight[chosen], None if bias is None else bias[chosen]
+    losses: Tensor = _HeadLoss.apply(hidden, weight, bias, targets, q)  # type: ignore[no-untyped-call]
     return losses
 
 

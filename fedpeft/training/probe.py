@@ -128,6 +128,7 @@ def _check_execution(model: nn.Module, adapter: Adapter, examples: list[Example]
     """The ways to save time and memory move nothing, the first time and when states are kept."""
     if how.prefix is None and not how.checkpointing:
         return
+    how = replace(how, vocabulary=())  # made-up tokens are of no list of responses
     if how.prefix is not None:  # states of made-up tokens do not belong into the run's own
         how = replace(how, prefix=PrefixCache(model, how.prefix.block, StateStore(_PROBE_BYTES)))
     plain = _gradients(model, adapter, examples, Execution(autocast=how.autocast, loss_q=how.loss_q))

@@ -24,6 +24,7 @@ SST2_RUN: Final = (
     "adapter.rank=2",
     "training.sampling_rate=0.06",
     "training.learning_rate=1.5",
+    'training.loss_tokens="labels"',
     "federation.rounds=8",
 )
 SST2_STEPS: Final = 8

@@ -203,6 +203,14 @@ BROKEN = {
         + "declared_units = 9",
         "training.loss_q", "must be 0 with data.source",
     ),
+    "loss of labels in a deployment": (
+        "[training]\nloss_tokens = 'labels'\n[evaluation]\nrecords = 0\nlabels = ['a', 'b']\n"
+        + CSV.replace("csv", "sites") + "declared_units = 9",
+        "training.loss_tokens", 'must be "all" with data.source',
+    ),
+    "loss of no labels": (
+        "[training]\nloss_tokens = 'labels'", "training.loss_tokens", "set evaluation.labels",
+    ),
     "a file twice": (CSV + "path = 'a'\npaths = ['a']\ndeclared_units = 9", "sites.a.paths", "named twice"),
     "label of a number": ("[evaluation]\nlabels = ['a', 3]", "evaluation.labels[1]", "text in quotes"),
     "paths of numbers": (CSV + "paths = [3]\ndeclared_units = 9", "sites.a.paths[0]", "a path in quotes"),

@@ -56,10 +56,13 @@ def test_gradients_equal_a_loop_in_float64(kind: str, backbone: str) -> None:
     assert error < 1e-10
 
 
-@pytest.mark.parametrize("q", [0.3, 1.0])
-def test_gradients_of_the_generalized_loss_are_of_one_example_each(q: float) -> None:
+@pytest.mark.parametrize(
+    "how",
+    [Execution(loss_q=0.3), Execution(loss_q=1.0), Execution(loss_q=0.3, vocabulary=tuple(range(0, 300, 3)))],
+    ids=["q=0.3", "q=1", "some tokens"],
+)
+def test_gradients_of_other_losses_are_of_one_example_each(how: Execution) -> None:
     """In a batch and alone, in float64: the loss of a token couples no examples."""
-    how = Execution(loss_q=q)
     with float64_models():
         adapter = attached("ffa", "llama", torch.float64)
         adapter.load(values_for(adapter))

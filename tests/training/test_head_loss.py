@@ -18,11 +18,13 @@ TARGETS = torch.tensor([2, 40, 7, 3, 60])
 SLOPES = torch.tensor([0.5, 0.25, 0.25, 1.0, 3.0])
 
 
-def both(model: nn.Module, apart: bool, q: float = 0.0) -> tuple[Tensor, Tensor]:
+def both(
+    model: nn.Module, apart: bool, q: float = 0.0, vocabulary: tuple[int, ...] = ()
+) -> tuple[Tensor, Tensor]:
     """Losses, and the gradient of their weighted sum at the embeddings."""
     table = model.get_input_embeddings().weight.requires_grad_(True)  # type: ignore[operator]
     table.grad = None
-    losses = row_losses(model, IDS, ROWS, TARGETS, apart, q)
+    losses = row_losses(model, IDS, ROWS, TARGETS, apart, q, vocabulary)
     (losses * SLOPES.to(losses.dtype)).sum().backward()
     table.requires_grad_(False)
     assert table.grad is not None
@@ -59,6 +61,28 @@ def test_the_generalized_loss_equals_its_formula(q: float, apart: bool) -> None:
     (plain * SLOPES.double()).sum().backward()
     assert torch.allclose(ours, plain.detach(), rtol=1e-10)
     assert torch.allclose(gradient, table.grad, rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.usefixtures("rows_at_once")
+@pytest.mark.parametrize("q", [0.0, 0.5])
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_softmax_over_some_tokens_equals_its_formula(q: float, apart: bool) -> None:
+    """Token 40 is not among them: its row has no loss, and the others are what they would be without it."""
+    model = tiny_backbone("qwen2", dtype=torch.float64).model
+    untied(model)
+    some = (60, 2, 7, 3, 11)
+    ours, gradient = both(model, apart, q, some)
+    table = model.get_input_embeddings().weight.requires_grad_(True)
+    table.grad = None
+    probabilities = model(input_ids=IDS).logits.flatten(0, 1)[ROWS][:, list(some)].softmax(1)
+    chosen = torch.stack([probabilities[0, 1], probabilities[2, 2], probabilities[3, 3], probabilities[4, 0]])
+    plain = -chosen.log() if q == 0 else (1 - chosen**q) / q
+    (plain * SLOPES[[0, 2, 3, 4]].double()).sum().backward()
+    assert ours[1] == 0
+    assert torch.allclose(ours[[0, 2, 3, 4]], plain.detach(), rtol=1e-10)
+    assert torch.allclose(gradient, table.grad, rtol=1e-9, atol=1e-14)
+    everything, _ = both(model, apart, q)
+    assert not torch.allclose(ours, everything)  # the control
 
 
 def test_a_small_q_is_nearly_cross_entropy_and_a_large_one_is_not() -> None:
