@@ -28,7 +28,13 @@ class SynthesisSettings(Section):
     neighbours: Annotated[int, Field(ge=1, le=64)] = 1
     """Bins that each record votes for."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Public seed of the bins and of the choice of rows. It is not a secret and needs no entropy."""
+    """Public seed of the bins, of the choice of rows and of what is written. It is not a secret and needs no
+    entropy."""
+    written: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """Of `pool` and `public`: candidates that the backbone writes itself from public prompts, beside those of
+    the pool. On a CPU this takes a while."""
+    tasks: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    """Public names of what the backbone writes about, in equal parts. Default: about anything."""
 
 
 class SelectionSettings(Section):

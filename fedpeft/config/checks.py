@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from fedpeft.config.options import OPTION_KEYS, option_names
 from fedpeft.config.problems import Problem, closest, shown
 from fedpeft.config.source_checks import SOURCE_CHECKS
+from fedpeft.config.stage_checks import STAGE_CHECKS
 from fedpeft.config.text_checks import TEXT_CHECKS
 from fedpeft.methods.base import find
 
@@ -219,6 +220,7 @@ _CHECKS: Final[tuple[Callable[[RunConfig], Iterator[Problem]], ...]] = (
     _min_sites,
     _decay,
     _selection,
+    *STAGE_CHECKS,
     *SOURCE_CHECKS,
     *TEXT_CHECKS,
 )

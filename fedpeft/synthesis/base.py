@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ import numpy.typing as npt
 from fedpeft.settings import DataSettings
 from fedpeft.stage_settings import SynthesisSettings
 from fedpeft.synthesis.dataset import SyntheticRow
+
+if TYPE_CHECKING:
+    from fedpeft.synthesis.writing import Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,19 @@ class Tally:
 
 Poll = Callable[[npt.NDArray[np.float32]], Tally]
 """Has every site vote on the bins it is given, ``(num_bins, dimension)``, once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a generator may use, all of it public or paid for.
+
+    Attributes:
+        poll: asks the sites for their votes.
+        writer: the backbone.
+    """
+
+    poll: Poll
+    writer: Writer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +75,12 @@ class Generator(ABC):
         self.data = data
 
     @abstractmethod
-    def generate(self, poll: Poll) -> Generated:
-        """The rows; a function of public data, of public seeds and of the tally alone.
+    def generate(self, tools: Tools) -> Generated:
+        """The rows; a function of public data, of public seeds and of what the sites release alone.
 
         Raises:
-            DataError: the public data cannot be used; raised before ``poll`` is called.
+            DataError: the public data cannot be used; raised before any site is asked.
+            BackboneError: the backbone cannot write, where it has to; likewise.
         """
 
 

@@ -3,12 +3,41 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fedpeft.data.sources import load_records
 from fedpeft.errors import DataError
 from fedpeft.settings import DataSettings
 from fedpeft.stage_settings import SynthesisSettings
 from fedpeft.synthesis.dataset import SyntheticRow, refuse_apart_from_certificate
 from fedpeft.synthesis.templates import bundled_pool
+
+if TYPE_CHECKING:
+    from fedpeft.synthesis.writing import Writer
+
+
+def all_candidates(
+    settings: SynthesisSettings, data: DataSettings, writer: Writer | None
+) -> tuple[SyntheticRow, ...]:
+    """Those of :func:`read_candidates`, and ``synthesis.written`` that the untouched backbone writes itself.
+
+    Raises:
+        BackboneError: it cannot write.
+        DataError: as :func:`read_candidates`, or not one of the texts that were written is a pair.
+    """
+    rows = read_candidates(settings, data)
+    if not settings.written:
+        return rows
+    if writer is None:
+        raise DataError(f"synthesis.written = {settings.written}: needs the backbone, which is not here")
+    writer.check()
+    own = writer.rows(writer.adapter.zeros(), settings.tasks, settings.written, settings.seed, "backbone")
+    if not own:
+        raise DataError(
+            f"synthesis.written = {settings.written}: the backbone wrote no pair of a question and an "
+            "answer; set it to 0, or name a backbone that follows instructions"
+        )
+    return _once((*rows, *own))
 
 
 def read_candidates(settings: SynthesisSettings, data: DataSettings) -> tuple[SyntheticRow, ...]:
@@ -19,7 +48,10 @@ def read_candidates(settings: SynthesisSettings, data: DataSettings) -> tuple[Sy
     Raises:
         DataError: the file is absent, wrong or empty.
     """
-    rows = bundled_pool() if settings.path is None else _of_file(settings, data)
+    return _once(bundled_pool() if settings.path is None else _of_file(settings, data))
+
+
+def _once(rows: tuple[SyntheticRow, ...]) -> tuple[SyntheticRow, ...]:
     seen: dict[tuple[str, str], SyntheticRow] = {}
     for row in rows:
         seen.setdefault((row.instruction, row.response), row)

@@ -74,8 +74,7 @@ class SyntheticDataset:
                 f"{folder / DATA_FILE}: has SHA-256 {digest:.12}..., its certificate is of "
                 f"{certificate.data_sha256:.12}...; restore the file, or make the data anew"
             )
-        lines = content.decode("utf-8", "replace").splitlines()
-        return cls(tuple(_row(folder, i, line) for i, line in enumerate(lines, 1)), certificate)
+        return cls(_rows(folder / DATA_FILE, content), certificate)
 
     def write(self, folder: Path) -> None:
         """Write both files, the certificate last, each whole or not at all.
@@ -111,20 +110,47 @@ def is_complete(folder: Path) -> bool:
     return (folder / CERTIFICATE_FILE).is_file()
 
 
+def keep_rows(path: Path, rows: Sequence[SyntheticRow]) -> None:
+    """Write rows that no certificate speaks of yet; whole or not at all.
+
+    Raises:
+        RunDirectoryError: the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, _to_bytes(rows))
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{path}: cannot be written ({error.strerror}); make room and try again"
+        ) from error
+
+
+def read_rows(path: Path) -> tuple[SyntheticRow, ...]:
+    """What :func:`keep_rows` wrote.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    return _rows(path, path.read_bytes())
+
+
+def _rows(path: Path, content: bytes) -> tuple[SyntheticRow, ...]:
+    lines = content.decode("utf-8", "replace").splitlines()
+    return tuple(_row(path, number, line) for number, line in enumerate(lines, 1))
+
+
 def _to_bytes(rows: Sequence[SyntheticRow]) -> bytes:
     # Plain ASCII, so that no reader takes a separator inside a text for the end of a line.
     return "".join(json.dumps(dataclasses.asdict(row)) + "\n" for row in rows).encode()
 
 
-def _row(folder: Path, number: int, line: str) -> SyntheticRow:
+def _row(path: Path, number: int, line: str) -> SyntheticRow:
     try:
         row = SyntheticRow(**json.loads(line))
         if not all(isinstance(value, str) for value in dataclasses.astuple(row)):
             raise ValueError("a value is no text")
     except (ValueError, TypeError) as error:
-        raise DataError(
-            f"{folder / DATA_FILE}: line {number} is no row ({error}); make the data anew"
-        ) from error
+        raise DataError(f"{path}: line {number} is no row ({error}); make the data anew") from error
     return row
 
 

@@ -12,9 +12,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from fedpeft.synthesis.base import Generated, Generator, Poll
+from fedpeft.synthesis.base import Generated, Generator, Tools
 from fedpeft.synthesis.binning import make_bins
-from fedpeft.synthesis.candidates import read_candidates
+from fedpeft.synthesis.candidates import all_candidates
 from fedpeft.synthesis.resampling import clear_votes, resample
 
 _log = logging.getLogger(__name__)
@@ -28,12 +28,12 @@ class Kind(Generator):
 
     asks_sites: ClassVar[bool] = True
 
-    def generate(self, poll: Poll) -> Generated:
+    def generate(self, tools: Tools) -> Generated:
         """Embed, group, poll, resample."""
         settings = self.settings
-        candidates = read_candidates(settings, self.data)
+        candidates = all_candidates(settings, self.data, tools.writer)
         bins = make_bins(candidates, settings.bins, settings.seed)
-        weights = clear_votes(poll(bins.centres))
+        weights = clear_votes(tools.poll(bins.centres))
         if weights.any():
             return Generated(resample(candidates, bins.bin_of, weights, settings.size, settings.seed))
         _log.warning("synthesis: %s; see `fedpeft plan` for bins and epsilon_share", DROWNED)

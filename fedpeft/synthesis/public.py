@@ -7,8 +7,8 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from fedpeft.synthesis.base import Generated, Generator, Poll
-from fedpeft.synthesis.candidates import read_candidates
+from fedpeft.synthesis.base import Generated, Generator, Tools
+from fedpeft.synthesis.candidates import all_candidates
 from fedpeft.synthesis.resampling import resample
 
 
@@ -18,8 +18,8 @@ class Kind(Generator):
 
     asks_sites: ClassVar[bool] = False
 
-    def generate(self, poll: Poll) -> Generated:  # noqa: ARG002
+    def generate(self, tools: Tools) -> Generated:
         """Sample."""
-        candidates = read_candidates(self.settings, self.data)
+        candidates = all_candidates(self.settings, self.data, tools.writer)
         alike = np.zeros(len(candidates), dtype=np.int64)
         return Generated(resample(candidates, alike, np.ones(1), self.settings.size, self.settings.seed))

@@ -17,11 +17,12 @@ import numpy.typing as npt
 from fedpeft.data.embedding import NAME
 from fedpeft.privacy.histogram import SYNTHESIS, VotingTransport
 from fedpeft.synthesis import begun as begun_file
-from fedpeft.synthesis.base import Generator, Tally
+from fedpeft.synthesis.base import Generator, Tally, Tools
 from fedpeft.synthesis.begun import Begun
 from fedpeft.synthesis.booth import Booth, Question, Terms
 from fedpeft.synthesis.certificate import Certificate, cost_of
 from fedpeft.synthesis.dataset import SyntheticDataset, is_complete
+from fedpeft.synthesis.writing import Writer
 from fedpeft.types import PrivacyEvent
 
 
@@ -33,11 +34,13 @@ class StagePlan:
         generator: makes the data.
         name: of the generator, for the certificate.
         terms: of the run.
+        writer: the backbone.
     """
 
     generator: Generator
     name: str
     terms: Terms
+    writer: Writer | None = None
 
 
 def synthesize(
@@ -67,7 +70,7 @@ def synthesize(
     def poll(bins: npt.NDArray[np.float32]) -> Tally:
         return booth.poll(Question(SYNTHESIS, NAME, plan.generator.settings.neighbours, bins))
 
-    made = plan.generator.generate(poll)
+    made = plan.generator.generate(Tools(poll, plan.writer))
     certificate = _certificate(booth, plan, made.note)
     data = SyntheticDataset.certified(made.rows, certificate)
     begun_file.save(booth.begun, folder.parent)  # also where nobody was asked

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from fedpeft.cli.entry import main
-from fedpeft.errors import ConfigError, RunDirectoryError
+from fedpeft.errors import BackboneError, ConfigError, DataError, RunDirectoryError
 from fedpeft.flower.simulation import resume, simulate, synthesize
 from fedpeft.plan import make_plan
 from fedpeft.privacy.accountant import epsilon
 from fedpeft.privacy.events import events_of
 from fedpeft.privacy.ledger import show, verify
 from fedpeft.synthesis.dataset import SyntheticDataset
+from fedpeft.synthesis.writing import Writer
 from fedpeft.testing import tiny_config
 
 WITH_VOTES = ["synthesis.generator=pool", "synthesis.bins=8", "synthesis.size=40"]
@@ -115,6 +116,41 @@ def test_public_data_cost_nothing(tmp_path: Path) -> None:
     assert make_plan(config).to_json()["stages"].keys() == {"training"}
 
 
+def fluent(self: Writer, vector: object, task: str, count: int, seed: int) -> list[str]:
+    """What a backbone writes that knows how; a random one writes no pairs."""
+    return [f"Question: {task} {seed} {i}\nAnswer: yes" for i in range(count)]
+
+
+def test_candidates_that_the_backbone_writes_join_the_pool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Writer, "write", fluent)
+    overrides = ["synthesis.generator=public", "synthesis.size=12000", "synthesis.written=6"]
+    data = synthesize(tiny_config(tmp_path, overrides=overrides), tmp_path / "run")
+    own = [row for row in data.rows if row.lineage.startswith("backbone/")]
+    assert {row.instruction for row in own} == {f"0 {i}" for i in range(6)}
+    assert data.certificate.epsilon == 0
+
+
+def test_a_backbone_that_cannot_write_is_told_before_a_site_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot(self: Writer) -> None:
+        raise BackboneError("model.backbone: cannot write texts (test)")
+
+    overrides = [*WITH_VOTES, "synthesis.written=5"]
+    config = tiny_config(tmp_path, overrides=overrides)
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "check", cannot)
+        with pytest.raises(BackboneError, match="cannot write"):
+            synthesize(config, tmp_path / "run")
+    monkeypatch.setattr(Writer, "write", lambda _s, _v, _t, count, _n: ["no pair"] * count)
+    with pytest.raises(DataError, match=r"synthesis.written = 5: the backbone wrote no pair"):
+        synthesize(config, tmp_path / "again")
+    for out in ("run", "again"):
+        assert show(tmp_path / out / "ledger" / "site0.sqlite") == []
+
+
 def test_without_a_generator_there_is_nothing_to_make(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"synthesis\.generator"):
         synthesize(tiny_config(tmp_path), tmp_path / "run")
@@ -126,6 +162,8 @@ def test_without_a_generator_there_is_nothing_to_make(tmp_path: Path) -> None:
         ("synthesis.generator=magic", "synthesis.generator"),
         ("synthesis.path=site0.jsonl", "synthesis.path"),
         ("synthesis.epsilon_share=1", "synthesis.epsilon_share"),
+        ("synthesis.written=5", "synthesis.written = 5: has no use without generator"),
+        ('synthesis.tasks=["sea", "hill", "sea"]', 'synthesis.tasks: names "sea" twice'),
     ],
 )
 def test_bad_keys_are_told(tmp_path: Path, override: str, named: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from fedpeft.config import option_names
 from fedpeft.settings import DataSettings
 from fedpeft.stage_settings import SynthesisSettings
-from fedpeft.synthesis.base import Tally, find
+from fedpeft.synthesis.base import Tally, Tools, find
 from fedpeft.synthesis.binning import make_bins
 from fedpeft.synthesis.pool import DROWNED
 from fedpeft.synthesis.templates import bundled_pool
@@ -38,7 +38,7 @@ def test_each_makes_rows_of_public_data(name: str) -> None:
         return Tally(np.arange(len(bins)) * 50.0, 3.0)
 
     generator = make(name)
-    made = generator.generate(poll)
+    made = generator.generate(Tools(poll))
     assert len(made.rows) == 200
     assert len({row.id for row in made.rows}) == 200
     assert {(row.instruction, row.response, row.lineage) for row in made.rows} <= TEXTS
@@ -54,17 +54,17 @@ def test_the_pool_follows_the_votes() -> None:
         return Tally(np.where(np.arange(len(centres)) == 3, 500.0, 2.0), 3.0)
 
     wanted = {row.id for row, number in zip(bundled_pool(), bins.bin_of, strict=True) if number == 3}
-    rows = make("pool").generate(poll).rows
+    rows = make("pool").generate(Tools(poll)).rows
     assert {row.id.partition("#")[0] for row in rows} <= wanted
 
 
 def test_votes_under_the_noise_fall_back_to_the_whole_pool(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        made = make("pool").generate(lambda bins: Tally(np.ones(len(bins)), 30.0))
+        made = make("pool").generate(Tools(lambda bins: Tally(np.ones(len(bins)), 30.0)))
     assert made.note == DROWNED
     assert "uniformly" in caplog.text
-    assert made.rows == make("public").generate(lambda _: pytest.fail("asked")).rows
+    assert made.rows == make("public").generate(Tools(lambda _: pytest.fail("asked"))).rows
 
 
 def test_nobodys_votes_fall_back_too() -> None:
-    assert make("pool").generate(lambda bins: Tally(np.zeros(len(bins)), 0.0)).note == DROWNED
+    assert make("pool").generate(Tools(lambda bins: Tally(np.zeros(len(bins)), 0.0))).note == DROWNED
