@@ -29,6 +29,7 @@ from fedpeft.selection.lineage import Split, split_by_lineage
 from fedpeft.selection.regime import Regime, noise_of
 from fedpeft.selection.rows import PublicRows, encode, read_rows
 from fedpeft.selection.trials import Trials
+from fedpeft.synthesis.dataset import FOLDER
 from fedpeft.training.learning_rate import learning_rates
 from fedpeft.types import JsonDict
 
@@ -89,6 +90,16 @@ def read_split(config: RunConfig, path: Path | None = None) -> SplitRows | None:
         )
     rows = read_rows(path, config.data, settings.lineage, seeded=config.run.seed is not None)
     return SplitRows(rows, split_by_lineage(rows.records, settings.validation, settings.seed))
+
+
+def rows_of_run(config: RunConfig, out: Path) -> SplitRows | None:
+    """The rows of ``selection.data``, or else those that the run in ``out`` made; ``None`` without either.
+
+    Raises:
+        DataError: as :func:`read_split`.
+    """
+    made = config.selection.data is None and config.synthesis.generator is not None
+    return read_split(config, out / FOLDER if made else None)
 
 
 def rows_to_play_on(config: RunConfig, path: Path | None) -> SplitRows:

@@ -77,8 +77,8 @@ class SelectionSettings(Section):
     """Of `selft`: how many adapters moved by noise are tried at each step and for each score, of which the
     worst counts."""
     warm_start: Annotated[int, Field(ge=0, le=100_000)] = 0
-    """Steps without noise on all rows of `data` before the first round, reported apart; 0 begins at the
-    backbone as it is."""
+    """Steps without noise on all rows of `data`, or else of those that the run made, before the first round;
+    reported apart. 0 begins at the backbone as it is."""
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.3
     """Share of the rows to score on, whole lineages."""
 

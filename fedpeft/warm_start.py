@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from time import monotonic
 
-from fedpeft.layer_choice import read_split
+from fedpeft.layer_choice import rows_of_run
 from fedpeft.selection.base import Progress
 from fedpeft.selection.descent import Descent
 from fedpeft.selection.regime import Regime
@@ -40,7 +40,7 @@ def warm_start(workspace: Workspace, progress: Progress | None = None) -> Start:
     config, began = workspace.config, monotonic()
     steps, settings = config.selection.warm_start, config.selection
     zeros = workspace.adapter.zeros()
-    rows = read_split(config) if steps else None
+    rows = rows_of_run(config, workspace.out) if steps else None
     if rows is None:
         return Start(zeros, None)
     regime = Regime(
@@ -54,7 +54,7 @@ def warm_start(workspace: Workspace, progress: Progress | None = None) -> Start:
 
     def on_round(number: int) -> None:
         if progress is not None:
-            progress("warm start: steps without noise, on public rows", number, steps)
+            progress("warm start: steps without noise, on rows that may be looked at", number, steps)
 
     with workspace.lock:
         descent = Descent(workspace.adapter, regime, settings.batch, how=workspace.execution)

@@ -101,7 +101,7 @@ def test_rounds_begin_at_the_warm_vector(folder: Path) -> None:
 
 
 def test_it_needs_rows(folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"selection.warm_start = 3: trains on the rows of selection.data"):
+    with pytest.raises(ConfigError, match=r"selection.warm_start = 3: looks at the rows"):
         config_of(folder, "selection.warm_start=3")
     with pytest.raises(ConfigError, match=r"absent.jsonl"):
         load_config(
@@ -109,3 +109,18 @@ def test_it_needs_rows(folder: Path) -> None:
             ["selection.warm_start=3", 'selection.data="absent.jsonl"'],
             files_must_exist=True,
         )
+
+
+def test_it_may_begin_on_the_rows_that_the_run_made(folder: Path) -> None:
+    made = ("synthesis.generator=public", "synthesis.size=40")
+    result = simulate(config_of(folder, "selection.warm_start=3", *made), folder / "run")
+    assert result["warm_start"]["steps"] == 3
+    assert result["warm_start"]["data"]["source"] == "synthetic"
+    assert result["warm_start"]["data"]["rows"] == 40
+    given = config_of(folder, *made, WARM[1], "selection.warm_start=3")
+    assert simulate(given, folder / "given")["warm_start"]["data"]["source"] == "public file"
+
+
+def test_rows_that_are_too_few_are_told_before_anything_is_asked(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"synthesis.size = 7: must be at least 8 with selection.warm_start"):
+        config_of(folder, "selection.warm_start=3", "synthesis.generator=public", "synthesis.size=7")

@@ -176,11 +176,6 @@ def _selection(config: RunConfig) -> Iterator[Problem]:
         rule = 'gives segments up for good, which selector = "rotating" lets wait for their turn; set it to 0'
         keys = ("privacy.drop_after", "selection.selector")
         yield Problem(keys, f"privacy.drop_after = {config.privacy.drop_after}: {rule}")
-    steps = config.selection.warm_start
-    if steps and config.selection.data is None:
-        rule = "trains on the rows of selection.data, which is missing; give it, or leave this out"
-        keys = ("selection.warm_start", "selection.data")
-        yield Problem(keys, f"selection.warm_start = {steps}: {rule}")
 
 
 def _releases_beside_the_steps_know_no_tasks(config: RunConfig) -> Iterator[Problem]:

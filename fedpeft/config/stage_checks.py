@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from fedpeft.config.problems import Problem, shown
+from fedpeft.selection.lineage import FEWEST_ROWS
 
 if TYPE_CHECKING:
     from fedpeft.config.run_config import RunConfig
+
+_LOOKS_AT_ROWS: Final = ("warm_start",)
 
 
 def _written(config: RunConfig) -> Iterator[Problem]:
@@ -26,4 +29,24 @@ def _tasks(config: RunConfig) -> Iterator[Problem]:
         yield Problem((key,), f"{key}: names {shown(twice[0])} twice; name each once")
 
 
-STAGE_CHECKS: Final[tuple[Callable[[RunConfig], Iterator[Problem]], ...]] = (_written, _tasks)
+def _rows_of_the_run(config: RunConfig) -> Iterator[Problem]:
+    """What looks at rows needs some: of a file, or that the run makes itself."""
+    selection, synthesis = config.selection, config.synthesis
+    if selection.data is not None:
+        return
+    for name in _LOOKS_AT_ROWS:
+        key, value = f"selection.{name}", getattr(selection, name)
+        if value and synthesis.generator is None:
+            rule = "looks at the rows of selection.data, or that synthesis makes; give one, or leave it out"
+            yield Problem((key, "selection.data", "synthesis.generator"), f"{key} = {shown(value)}: {rule}")
+    looks = [name for name in ("selector", *_LOOKS_AT_ROWS) if getattr(selection, name)]
+    if looks and synthesis.generator is not None and synthesis.size < FEWEST_ROWS:
+        rule = f"must be at least {FEWEST_ROWS} with selection.{looks[0]}, which looks at these rows; raise it"
+        yield Problem(("synthesis.size", f"selection.{looks[0]}"), f"synthesis.size = {synthesis.size}: {rule}")
+
+
+STAGE_CHECKS: Final[tuple[Callable[[RunConfig], Iterator[Problem]], ...]] = (
+    _written,
+    _tasks,
+    _rows_of_the_run,
+)
