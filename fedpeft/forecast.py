@@ -58,7 +58,10 @@ def blocks_of(plan: Plan) -> tuple[int, ...]:
 def make_trials(
     config: RunConfig, regime: Regime, rows: SplitRows, backbone: Backbone, perturbations: int = 0
 ) -> Trials:
-    """Training on the rows under ``regime``, with the adapter of ``config``."""
+    """Training on the rows under ``regime``, with the adapter of ``config``.
+
+    Noise is the same in all segments, unless the run's allocation begins at what rows tell of them.
+    """
     prompter, settings = Prompter.of(backbone.tokenizer, config.data), config.selection
     return Trials(
         backbone.model,
@@ -69,6 +72,7 @@ def make_trials(
         batch=settings.batch,
         perturbations=perturbations,
         seed=settings.seed,
+        allocation=config.privacy if config.selection.allocation_start else None,
     )
 
 

@@ -17,6 +17,7 @@ from fedpeft.adapters.peft_format import export_peft
 from fedpeft.aggregation.products import maker_of
 from fedpeft.aggregation.server_optimizer import make_server_optimizer
 from fedpeft.aggregation.smoothing import Smoother
+from fedpeft.allocation_start import allocation_start
 from fedpeft.checkpoint import Checkpoint
 from fedpeft.config import RunConfig
 from fedpeft.config.presets import refuse_reference
@@ -29,20 +30,18 @@ from fedpeft.layer_choice import read_choice, rounds_of
 from fedpeft.model_card import write_card
 from fedpeft.plan import Plan, make_plan
 from fedpeft.privacy.allocation.allocator import Allocator
-from fedpeft.privacy.allocation.base import find as find_allocation
-from fedpeft.privacy.allocation.public import PublicStatistics
 from fedpeft.privacy.metric import EvaluatingTransport
 from fedpeft.private_evaluation import Lenient, evaluate_privately
 from fedpeft.reporter import Reporter, Silence
 from fedpeft.result import make_result, save_scores, scores_from_json, scores_to_json
-from fedpeft.settings import FederationSettings, PrivacySettings
+from fedpeft.settings import FederationSettings
 from fedpeft.shared import content_digest
 from fedpeft.spending import Spending
 from fedpeft.stages import begin, scheduler
 from fedpeft.stopwatch import Stopwatch
 from fedpeft.tracker import check_tracker, tracking
 from fedpeft.training.learning_rate import learning_rates
-from fedpeft.types import FloatVector, JsonDict, Layout, Transport
+from fedpeft.types import FloatVector, JsonDict, Transport
 from fedpeft.warm_start import Start, warm_start
 from fedpeft.workspace import Workspace
 
@@ -109,6 +108,7 @@ def _conduct(
         scores = checkpoint.metrics_before.get("scores")
         ids = [record.id for record in workspace.records]
         before = scores_from_json(scores, ids, workspace.out) if scores else None
+    workspace.public_start = allocation_start(workspace)
     since = watch.lap("evaluate", since)
     outcome = _rounds(workspace, plan, Lenient(transport), checkpoint, reporter, curve, watch)
     since = watch.lap("rounds", since)
@@ -170,7 +170,7 @@ def _rounds(
         RoundPlan(
             local_steps=config.training.local_steps,
             learning_rates=learning_rates(config.training, config.federation.rounds),
-            allocator=make_allocator(
+            allocator=Allocator.of(
                 config.privacy, plan.layout, workspace.public_start, rounds_of(workspace.out)
             ),
             smoother=Smoother(plan.layout, config.federation.layer_smoothing),
@@ -214,32 +214,6 @@ def _ask_again_s(config: RunConfig) -> float:
 def released_adapter(federation: FederationSettings, state: Checkpoint) -> FloatVector:
     """``(d,)`` what a run is evaluated on and exports: the average of its iterates, or the last."""
     return state.average.astype(np.float32) if federation.average_iterates else state.adapter
-
-
-def make_allocator(
-    privacy: PrivacySettings,
-    layout: Layout,
-    public: PublicStatistics | None = None,
-    turns: tuple[tuple[int, ...], ...] = (),
-) -> Allocator:
-    """What ``[privacy]`` says on how noise is shared among the segments of ``layout``.
-
-    Args:
-        privacy: of the run.
-        layout: of the adapter.
-        public: what ``privacy.allocation_start`` holds.
-        turns: the blocks that each round trains, where they take turns.
-    """
-    return Allocator(
-        find_allocation(privacy.allocation),
-        layout,
-        privacy.clip_norm,
-        lambda2=privacy.lambda2,
-        drop_after=privacy.drop_after,
-        clip_quantile=privacy.clip_quantile,
-        public=public,
-        turns=turns,
-    )
 
 
 def untouched_facts(workspace: Workspace) -> object:

@@ -79,6 +79,9 @@ class SelectionSettings(Section):
     warm_start: Annotated[int, Field(ge=0, le=100_000)] = 0
     """Steps without noise on all rows of `data`, or else of those that the run made, before the first round;
     reported apart. 0 begins at the backbone as it is."""
+    allocation_start: bool = False
+    """Let `privacy.allocation` begin at what the gradients of these rows tell of the segments; reported
+    apart."""
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.3
     """Share of the rows to score on, whole lineages."""
 

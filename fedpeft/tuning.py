@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Learning rate, rounds and rank chosen on public or synthetic rows, under the noise that each would have.
+"""Learning rate, rounds, rank and allocation, chosen on public or synthetic rows under each one's noise.
 
 Whoever tries such settings on private data pays for every trial, or should. Here each setting is played on
 rows that may be looked at, with the noise that it would ask for at the run's epsilon, one key after the
 other. A value takes the place of the one before only where it is better by more than a standard error of the
-difference over seeds.
+difference over seeds. An allocation is tried as it begins from statistics of the rows
+(``selection.allocation_start``), which is chosen with it: what releases would teach it later is not known.
+Where statistics come from a file already, none is tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from time import monotonic
 from typing import Any, Final
 
 from fedpeft.backbone.base import Backbone
 from fedpeft.backbone.loading import load_backbone
-from fedpeft.config import RunConfig
+from fedpeft.config import RunConfig, option_names
 from fedpeft.forecast import blocks_of, make_trials
 from fedpeft.layer_choice import SplitRows, regime_of
 from fedpeft.plan import make_plan
@@ -35,31 +39,44 @@ class Knob:
     Attributes:
         key: dotted, as ``--set`` has it.
         values: from the current one; may repeat it.
+        also: other keys that go with a value.
     """
 
     key: str
     values: Callable[[Any], tuple[Any, ...]]
+    also: Callable[[Any], Mapping[str, Any]] = lambda _value: {}
 
-    def current(self, config: RunConfig) -> Any:
-        """The value in ``config``."""
-        section, _, name = self.key.partition(".")
-        return getattr(getattr(config, section), name)
+    def changes(self, config: RunConfig) -> tuple[Mapping[str, Any], ...]:
+        """What to try instead of ``config``: keys and their values, those of ``key`` first."""
+        own = attrgetter(self.key)(config)
+        made = ({self.key: value, **self.also(value)} for value in self.values(own))
+        return tuple(change for change in made if changed(config, change) != config)
 
-    def set(self, config: RunConfig, value: Any) -> RunConfig:
-        """``config`` with another value."""
-        section, _, name = self.key.partition(".")
-        changed = getattr(config, section).model_copy(update={name: value})
-        return config.model_copy(update={section: changed})
+
+def changed(config: RunConfig, change: Mapping[str, Any]) -> RunConfig:
+    """``config`` with other values of these keys."""
+    for key, value in change.items():
+        section, _, name = key.partition(".")
+        made = getattr(config, section).model_copy(update={name: value})
+        config = config.model_copy(update={section: made})
+    return config
 
 
 def _halves_and_doubles(value: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys((max(1, value // 2), 2 * value)))
 
 
+ALLOCATION: Final = "privacy.allocation"
+
 KNOBS: Final = (
     Knob("training.learning_rate", lambda rate: (rate / 4, rate / 2, rate * 2, rate * 4)),
     Knob("federation.rounds", _halves_and_doubles),
     Knob("adapter.rank", _halves_and_doubles),
+    Knob(
+        ALLOCATION,
+        lambda _rule: option_names(ALLOCATION),
+        lambda rule: {"selection.allocation_start": rule != "uniform"},
+    ),
 )
 """In the order that they are chosen in."""
 
@@ -87,7 +104,8 @@ def tune(
     began = monotonic()
     backbone = backbone or load_backbone(config.model)
     tried: list[JsonDict] = []
-    total = 1 + sum(len(set(knob.values(knob.current(config))) - {knob.current(config)}) for knob in KNOBS)
+    knobs = [knob for knob in KNOBS if knob.key != ALLOCATION or config.privacy.allocation_start is None]
+    total = 1 + sum(len(knob.changes(config)) for knob in knobs)
 
     def attempt(some: RunConfig) -> Outcome:
         plan = make_plan(some)
@@ -101,20 +119,19 @@ def tune(
     best = attempt(config)
     tried.append(_entry("as configured", None, best))
     chosen: dict[str, Any] = {}
-    for knob in KNOBS:
-        begun, own = config, knob.current(config)
-        for value in knob.values(own):
-            if value == own:
-                continue
-            changed = knob.set(begun, value)
-            outcome = attempt(changed)
-            tried.append(_entry(knob.key, value, outcome))
+    for knob in knobs:
+        begun = config
+        for change in knob.changes(begun):
+            some = changed(begun, change)
+            outcome = attempt(some)
+            tried.append(_entry(knob.key, change[knob.key], outcome))
             if outcome.mean < best.mean and not is_level(best, outcome):
-                best, config, chosen[knob.key] = outcome, changed, value
+                best, config = outcome, some
+                chosen |= change
     return {
         "tried": tried,
         "chosen": chosen,
-        "set": [f"{key}={value!r}" for key, value in chosen.items()],
+        "set": [f"{key}={json.dumps(value)}" for key, value in chosen.items()],
         "rows": rows.to_json(),
         "seconds": monotonic() - began,
         "privacy": "no private record was looked at; nothing was charged",

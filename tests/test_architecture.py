@@ -31,7 +31,7 @@ ORDER = (
     "aggregation", "checkpoint", "federation", "private_evaluation", "synthesis", "selection",
     "config", "dimensions", "guarantee", "input_noise", "votes", "plan", "cost", "search", "proposal",
     "layer_choice", "subspace", "forecast", "tuning", "folder", "speed", "timing", "stopwatch",
-    "run_sources", "workspace", "generation", "warm_start", "reporter", "spending", "curve", "result", "model_card",
+    "run_sources", "workspace", "generation", "allocation_start", "warm_start", "reporter", "spending", "curve", "result", "model_card",
     "tracker", "stages", "run", "adapter_evaluation", "audit", "doctor", "report",
     "flower", "deployment", "baselines", "api", "testing", "cli",
 )  # fmt: skip

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from fedpeft import tuning
 from fedpeft.cli import main
-from fedpeft.config import RunConfig, load_config
+from fedpeft.config import RunConfig, load_config, option_names
 from fedpeft.errors import ConfigError
-from fedpeft.forecast import at_epsilon, forecast
+from fedpeft.forecast import at_epsilon, blocks_of, forecast, make_trials
 from fedpeft.layer_choice import SplitRows, read_split, regime_of, rows_to_play_on
 from fedpeft.plan import make_plan
-from fedpeft.testing import tiny_config
-from fedpeft.tuning import KNOBS, tune
+from fedpeft.selection.trials import Outcome, Trials
+from fedpeft.testing import tiny_backbone, tiny_config
+from fedpeft.tuning import ALLOCATION, KNOBS, changed, tune
 from tests.test_layer_choice import write_public
 
 QUICK = (
@@ -128,14 +130,52 @@ class TestTuning:
         config = config_of(folder, "training.learning_rate=1e-9")
         assert tune(config, rows_of(config))["set"] == []
 
+    def test_an_allocation_is_tried_as_it_begins(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        knob = next(knob for knob in KNOBS if knob.key == ALLOCATION)
+        monkeypatch.setattr(tuning, "KNOBS", (knob,))
+        better = {"uniform": 5.0, "kl": 1.0}
+
+        def run(self: Trials, layers: tuple[int, ...], effort: object) -> Outcome:
+            name = "uniform" if self._allocation is None else self._allocation.allocation
+            return Outcome((better.get(name, 9.0), better.get(name, 9.0) + 0.1), 1)
+
+        monkeypatch.setattr(Trials, "run", run)
+        config = config_of(folder)
+        found = tune(config, rows_of(config))
+        assert found["set"] == ['privacy.allocation="kl"', "selection.allocation_start=true"]
+        assert [tried["value"] for tried in found["tried"][1:]] == [
+            name for name in option_names(ALLOCATION) if name != "uniform"
+        ]
+        load_config(folder / "run.toml", [*found["set"], 'selection.data="public.jsonl"'])
+        started = config_of(folder, 'privacy.allocation="kl"', "privacy.allocation_start=there.json")
+        assert len(tune(started, rows_of(started))["tried"]) == 1
+
+    def test_a_trial_spreads_noise_as_the_run_would_begin(self, folder: Path) -> None:
+        """With the run's own lambda2 too, which makes another rule of the same name."""
+        begins = (
+            'privacy.allocation="kl"',
+            "selection.allocation_start=true",
+            'selection.data="public.jsonl"',
+        )
+        backbone, found = tiny_backbone(), []
+        for overrides in ((), begins, (*begins, "privacy.lambda2=0")):
+            config = config_of(folder, *overrides)
+            plan, rows = make_plan(config), rows_of(config)
+            trials = make_trials(config, regime_of(config, plan), rows, backbone)
+            with trials.descent(blocks_of(plan), trials.regime) as descent:
+                found.append(descent.scales)
+        assert found[0] == ()
+        assert len(set(found[1])) > 1
+        assert found[1] != found[2]
+
     def test_rounds_are_tried_under_the_noise_that_they_ask_for(self, folder: Path) -> None:
         knob = next(knob for knob in KNOBS if knob.key == "federation.rounds")
         config = config_of(folder, "privacy.epsilon=1")
         noises = []
-        for value in (knob.current(config), *knob.values(knob.current(config))):
-            changed = knob.set(config, value)
-            regime = regime_of(changed, make_plan(changed))
-            assert regime.rounds == value
+        for change in ({}, *knob.changes(config)):
+            some = changed(config, change)
+            regime = regime_of(some, make_plan(some))
+            assert regime.rounds == change.get(knob.key, config.federation.rounds)
             noises.append(regime.noise[0])
         assert noises[1] < noises[0] < noises[2]
 

@@ -122,5 +122,7 @@ def test_it_may_begin_on_the_rows_that_the_run_made(folder: Path) -> None:
 
 
 def test_rows_that_are_too_few_are_told_before_anything_is_asked(folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"synthesis.size = 7: must be at least 8 with selection.warm_start"):
+    with pytest.raises(
+        ConfigError, match=r"synthesis.size = 7: must be at least 8 with selection.warm_start"
+    ):
         config_of(folder, "selection.warm_start=3", "synthesis.generator=public", "synthesis.size=7")

@@ -48,7 +48,7 @@ _NEEDS_MINUTES = {
     "--forecast", is_flag=True, help="Play the run on public rows at epsilon 1, 2, 4 and 8, and score it."
 )
 @click.option(
-    "--tune", is_flag=True, help="Try learning rates, rounds and ranks on public rows, under their noise."
+    "--tune", is_flag=True, help="Try learning rates, rounds, ranks and allocations on public rows."
 )
 @click.option(
     "--data",

@@ -39,10 +39,9 @@ def tuning_table(found: JsonDict) -> Group:
     for name in ("key", "value", "trainable", "loss", "+/- one standard error"):
         table.add_column(name, justify="left" if name == "key" else "right")
     for tried in found["tried"]:
-        value = "" if tried["value"] is None else f"{tried['value']:g}"
         table.add_row(
             tried["key"],
-            value,
+            _shown(tried["value"]),
             f"{tried['trainable']:,}",
             f"{tried['loss']:.4f}",
             f"{tried['standard_error']:.4f}",
@@ -50,3 +49,9 @@ def tuning_table(found: JsonDict) -> Group:
     taken = " ".join(f"--set '{override}'" for override in found["set"])
     advice = f"to take it: {taken}" if taken else "nothing was better than what is configured"
     return Group(table, Text(advice), Text(f"{found['seconds']:.0f} s; {found['privacy']}"))
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:g}" if isinstance(value, int | float) else str(value)

@@ -12,7 +12,7 @@ from fedpeft.selection.lineage import FEWEST_ROWS
 if TYPE_CHECKING:
     from fedpeft.config.run_config import RunConfig
 
-_LOOKS_AT_ROWS: Final = ("warm_start",)
+_LOOKS_AT_ROWS: Final = ("warm_start", "allocation_start")
 
 
 def _written(config: RunConfig) -> Iterator[Problem]:
@@ -41,12 +41,29 @@ def _rows_of_the_run(config: RunConfig) -> Iterator[Problem]:
             yield Problem((key, "selection.data", "synthesis.generator"), f"{key} = {shown(value)}: {rule}")
     looks = [name for name in ("selector", *_LOOKS_AT_ROWS) if getattr(selection, name)]
     if looks and synthesis.generator is not None and synthesis.size < FEWEST_ROWS:
-        rule = f"must be at least {FEWEST_ROWS} with selection.{looks[0]}, which looks at these rows; raise it"
-        yield Problem(("synthesis.size", f"selection.{looks[0]}"), f"synthesis.size = {synthesis.size}: {rule}")
+        rule = (
+            f"must be at least {FEWEST_ROWS} with selection.{looks[0]}, which looks at these rows; raise it"
+        )
+        yield Problem(
+            ("synthesis.size", f"selection.{looks[0]}"), f"synthesis.size = {synthesis.size}: {rule}"
+        )
+
+
+def _allocation_start(config: RunConfig) -> Iterator[Problem]:
+    key, privacy = "selection.allocation_start", config.privacy
+    if not config.selection.allocation_start:
+        return
+    if privacy.allocation == "uniform":
+        rule = 'has no use with privacy.allocation = "uniform"; leave it out, or choose a rule that learns'
+        yield Problem((key, "privacy.allocation"), f"{key} = true: {rule}")
+    if privacy.allocation_start is not None:
+        rule = "and privacy.allocation_start are two starts of one allocation; leave one out"
+        yield Problem((key, "privacy.allocation_start"), f"{key} = true: {rule}")
 
 
 STAGE_CHECKS: Final[tuple[Callable[[RunConfig], Iterator[Problem]], ...]] = (
     _written,
     _tasks,
     _rows_of_the_run,
+    _allocation_start,
 )

@@ -191,7 +191,8 @@ def _rows_to_choose_by(config: RunConfig) -> SplitRows | None:
         rows = needed_rows(config)
         if rows is not None:
             return rows
-    return read_split(config) if config.selection.warm_start else None
+    selection = config.selection
+    return read_split(config) if selection.warm_start or selection.allocation_start else None
 
 
 def _chooses_by_synthetic(config: RunConfig) -> bool:

@@ -58,6 +58,7 @@ class Descent:
         batch: rows of a step; the noise is that of the run's own batch all the same.
         perturbations: m, perturbed adapters of which the worst one's gradient is taken; 0: the adapter's own.
         how: speed and memory.
+        scales: ``(S,)`` b_s of each segment, of all rounds; empty: the clip norm for all.
     """
 
     adapter: Adapter
@@ -65,6 +66,7 @@ class Descent:
     batch: int
     perturbations: int = 0
     how: Execution = PLAIN
+    scales: tuple[float, ...] = ()
 
     def train(
         self,
@@ -86,6 +88,7 @@ class Descent:
         smoother = Smoother(self.adapter.layout, federation.layer_smoothing)
         state = self.adapter.zeros() if start is None else start
         average, memory = np.zeros(state.size), OptimizerState()
+        spread = self._spread()
         batches = self._batches(rows, np.random.default_rng([seed, 0]))
         random = np.random.default_rng([seed, 1])
         for number in range(self.regime.rounds):
@@ -95,7 +98,7 @@ class Descent:
                     next(batches), local, number, random
                 )
             moved = self.regime.learning_rates[number] * self.regime.noise_deviation(number)
-            variance = np.full(state.size, self.regime.local_steps * moved**2)
+            variance = self.regime.local_steps * (moved * spread) ** 2
             state, memory = optimizer.apply(
                 state, smoother.smooth(local - state), smoother.noise_after(variance), memory
             )
@@ -118,7 +121,7 @@ class Descent:
         vector = point.astype(np.float32)
         if self.perturbations:
             vector = self.worst(rows[:_PROBE], vector, number, random).vector
-        noise = self.regime.noise_deviation(number) * random.standard_normal(point.size)
+        noise = self.regime.noise_deviation(number) * self._spread() * random.standard_normal(point.size)
         return self.mean_gradient(rows, vector) + noise
 
     def worst(
@@ -131,7 +134,7 @@ class Descent:
         if not self.perturbations:
             loss = self.loss(rows, vector)
             return Worst(vector, loss, (loss,))
-        size = self.regime.displacement(number)
+        size = self.regime.displacement(number) * (self._spread() if self.regime.noise_moves else 1.0)
         best, losses = vector, []
         for _ in range(self.perturbations):
             moved = (vector + size * random.standard_normal(vector.size)).astype(np.float32)
@@ -154,7 +157,7 @@ class Descent:
         """``(d,)`` mean over ``rows`` of gradients clipped to C; one that is no number adds zero."""
         self.adapter.load(vector)
         layout, regime = self.adapter.layout, self.regime
-        scales = (regime.clip_norm,) * len(layout.segments)
+        scales = self.scales or (regime.clip_norm,) * len(layout.segments)
         total = np.zeros(layout.size)
         for batch in plan_batches([(row,) for row in rows], MAX_TOKENS):
             gradients = unit_gradients(self.adapter.model, self.adapter, batch, self.how)
@@ -164,6 +167,14 @@ class Descent:
                 flat = gradient.flatten(1).masked_fill(dropped, 0.0)
                 total[segment.slice] += (factors.to(flat.dtype) @ flat).double().cpu().numpy()
         return total / len(rows)
+
+    def _spread(self) -> Doubles:
+        """``(d,)`` the scale of each coordinate over the clip norm."""
+        layout = self.adapter.layout
+        spread = np.ones(layout.size)
+        for segment, scale in zip(layout.segments, self.scales, strict=False):  # no scales: all ones
+            spread[segment.slice] = scale / self.regime.clip_norm
+        return spread
 
     def _batches(self, rows: Sequence[Example], random: np.random.Generator) -> Iterator[list[Example]]:
         """Every row once, in a new order each time round; what is left over at an end is left out."""

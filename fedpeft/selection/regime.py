@@ -68,6 +68,11 @@ class Regime:
         """Of a coordinate of the mean clipped gradient in round ``number``, from 0: sigma C / B."""
         return self.noise[number] * self.clip_norm
 
+    @property
+    def noise_moves(self) -> bool:
+        """Whether noise moves a coordinate in proportion to its size; under Adam it does not."""
+        return self.federation.server_optimizer != "adam"
+
     def displacement(self, number: int) -> float:
         """How far the noise of one update moves a coordinate of the adapter: eta sigma C / B.
 
@@ -75,7 +80,7 @@ class Regime:
         its learning rate: that is taken.
         """
         server = self.federation.server_learning_rate
-        if self.federation.server_optimizer == "adam":
+        if not self.noise_moves:
             return server
         return server * self.learning_rates[number] * self.noise_deviation(number)
 

@@ -23,9 +23,12 @@ from torch import nn
 from fedpeft.adapters.adapter import Adapter
 from fedpeft.adapters.targets import find_blocks
 from fedpeft.data.prompts import Example
+from fedpeft.privacy.allocation.allocator import Allocator
+from fedpeft.privacy.allocation.public import PublicStatistics
 from fedpeft.selection.descent import Descent
 from fedpeft.selection.regime import Regime
-from fedpeft.settings import AdapterSettings
+from fedpeft.selection.row_gradients import row_gradients
+from fedpeft.settings import AdapterSettings, PrivacySettings
 from fedpeft.training.execution import PLAIN, Execution
 from fedpeft.training.prefix import PrefixCache
 from fedpeft.training.state_store import StateStore
@@ -100,6 +103,7 @@ class Trials:
         perturbations: int,
         seed: int,
         keep_states: bool = True,
+        allocation: PrivacySettings | None = None,
     ) -> None:
         """Hold what all trials share; trains nothing.
 
@@ -113,13 +117,15 @@ class Trials:
             perturbations: m, at each step and for the score.
             seed: public.
             keep_states: whether states of the frozen blocks are kept.
+            allocation: shares noise among segments as it would at the start, from the gradients of
+                ``train``; default: noise is the same everywhere.
         """
         self.num_blocks = len(find_blocks(model)[1])
         self.num_runs = 0
         self._model, self._adapter, self.regime = model, adapter, regime
         self._train, self._validation = tuple(train), _shuffled(validation, seed)
         self._batch, self._perturbations, self._seed = batch, perturbations, seed
-        self._keep_states = keep_states
+        self._keep_states, self._allocation = keep_states, allocation
         self._cache: PrefixCache | None = None
 
     def run(self, layers: tuple[int, ...], effort: Effort) -> Outcome:
@@ -162,9 +168,19 @@ class Trials:
         how = self._execution(min(layers))
         adapter = Adapter(self._model, settings)
         try:
-            yield Descent(adapter, regime, self._batch, self._perturbations, how)
+            scales = self._scales(adapter, how)
+            yield Descent(adapter, regime, self._batch, self._perturbations, how, scales)
         finally:
             adapter.detach()
+
+    def _scales(self, adapter: Adapter, how: Execution) -> tuple[float, ...]:
+        """``(S,)`` what the allocation makes of the first rows; nothing without one."""
+        if self._allocation is None:
+            return ()
+        rows = _shuffled(self._train, self._seed)[:_SCORED_BLOCKS_ROWS]
+        gradients = row_gradients(adapter, rows, how)
+        public = PublicStatistics.of_gradients(adapter.layout, gradients, "trials")
+        return Allocator.of(self._allocation, adapter.layout, public).scales({})
 
     def _execution(self, lowest: int) -> Execution:
         if lowest < 1 or not self._keep_states:

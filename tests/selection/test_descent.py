@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -149,3 +151,23 @@ def test_training_can_begin_somewhere_else() -> None:
     start = descent.train(rows(8), 0)
     further = descent.train(rows(8), 1, start=start)
     assert descent.loss(rows(8), further) < descent.loss(rows(8), start)
+
+
+def test_scales_are_those_of_a_private_step() -> None:
+    """Against the mechanism of a site, whose noise is next to nothing here: the same clipped mean."""
+    some, sigma, clip = rows(4), 0.8, 2.0
+    regime = Regime((noise_of([sigma], [4.0]),), (1.0,), 1, "flat", clip, FederationSettings())
+    plain = descent_of(regime)
+    layout, vector = plain.adapter.layout, plain.adapter.zeros()
+    scales = tuple(clip * (0.1, 3.0)[number % 2] for number in range(len(layout.segments)))
+    descent = replace(plain, scales=scales)
+    mechanism = PoissonGaussianSum(
+        layout, scales=scales, clipping="flat", noise_multiplier=1e-4, sampling_rate=1.0, expected_batch=4.0,
+        unit="record",
+    )  # fmt: skip
+    plain.adapter.load(vector)
+    for batch in plan_batches([(row,) for row in some], 2048):
+        mechanism.add(unit_gradients(plain.adapter.model, plain.adapter, batch))
+    private = mechanism.release(Randomness.seeded(0).stream("noise")).value
+    clean = descent.mean_gradient(some, vector)
+    assert np.linalg.norm(clean - private) < 0.05 * np.linalg.norm(private)

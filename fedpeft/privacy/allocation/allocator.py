@@ -7,16 +7,17 @@ State goes in and comes out as plain arrays, which the checkpoint keeps together
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 
 from fedpeft.errors import MechanismError
 from fedpeft.privacy.allocation import uniform
-from fedpeft.privacy.allocation.base import Allocation, AllocationRule, Facts
+from fedpeft.privacy.allocation.base import Allocation, AllocationRule, Facts, find
 from fedpeft.privacy.allocation.history import DoubleVector, History, Observation, Statistics, learn, read
 from fedpeft.privacy.allocation.public import PublicStatistics, start_from
 from fedpeft.privacy.clipping import FROZEN_SCALE, is_scale
+from fedpeft.settings import PrivacySettings
 from fedpeft.types import Layout
 
 WARM_UP: Final = 2
@@ -56,6 +57,26 @@ class Allocator:
     clip_quantile: float = 0.5
     public: PublicStatistics | None = None
     turns: tuple[tuple[int, ...], ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        privacy: PrivacySettings,
+        layout: Layout,
+        public: PublicStatistics | None = None,
+        turns: tuple[tuple[int, ...], ...] = (),
+    ) -> Self:
+        """What ``[privacy]`` says on how noise is shared among the segments of ``layout``."""
+        return cls(
+            find(privacy.allocation),
+            layout,
+            privacy.clip_norm,
+            lambda2=privacy.lambda2,
+            drop_after=privacy.drop_after,
+            clip_quantile=privacy.clip_quantile,
+            public=public,
+            turns=turns,
+        )
 
     def observe(self, statistics: Statistics, seen: Observation) -> Statistics:
         """The state after a round; pure."""
