@@ -84,6 +84,10 @@ class Checkpoint:
             run_id, 0, adapter, average, {}, {}, (), schedules or {}, {}, events or {}, (), metrics_before
         )
 
+    def released(self, *, averaged: bool) -> FloatVector:
+        """``(d,)`` what is evaluated and exported: the average of all rounds' adapters, or the last one."""
+        return self.average.astype(np.float32) if averaged else self.adapter
+
     def events_with(self, newer: Mapping[str, PrivacyEvent]) -> dict[str, tuple[PrivacyEvent, ...]]:
         """``events``, and after them what a round's releases cost, one of each site at most."""
         sites = sorted({*self.events, *newer})

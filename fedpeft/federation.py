@@ -25,6 +25,7 @@ from fedpeft.checkpoint import Checkpoint, save
 from fedpeft.errors import RunDirectoryError
 from fedpeft.privacy.allocation.allocator import Allocator
 from fedpeft.types import (
+    TRAINING,
     JsonDict,
     PrivacyEvent,
     RefusalCode,
@@ -56,6 +57,7 @@ class RoundPlan:
         ask_again_s: between two askings of whom it did not reach, while sites are too few; 0: asks once.
         task_weights: of tasks' units, if clipped to different norms; ``wire_type``: in which vectors travel.
         spent: what a round's record says of all releases so far.
+        stage, first: what the rounds are for; how many came before them, paid for by the same schedules.
     """
 
     local_steps: int
@@ -71,6 +73,8 @@ class RoundPlan:
     task_weights: TaskWeights = ()
     wire_type: str = "float32"
     spent: Callable[[Mapping[str, tuple[PrivacyEvent, ...]]], JsonDict] | None = None
+    stage: str = TRAINING
+    first: int = 0
 
     @property
     def rounds(self) -> int:
@@ -173,7 +177,7 @@ class _Run:
         if not self.state.schedules:  # a stage before the rounds may have asked already
             self.state = replace(self.state, schedules=dict(self.schedule(self.facts)))
         if not self.state.scales:
-            self.state = replace(self.state, scales=self._scales())
+            self.state = replace(self.state, scales=self.plan.allocator.scales(self.state.statistics))
         save(self.state, self.folder / CHECKPOINT_FOLDER)
         self._write_records("w", self.state.records)
         schedules = self.state.schedules
@@ -248,18 +252,15 @@ class _Run:
         plan = self.plan
         return Patience(plan.min_sites, plan.deadline_s, plan.ask_again_s, since, self.clock, self.sleep)
 
-    def _scales(self) -> tuple[float, ...]:
-        return self.plan.allocator.scales(self.state.statistics, self.state.rounds_completed)
-
     def _ask(self, site: str, number: int) -> Ask:
-        schedule, facts = self.state.schedules[site], self.facts[site]
+        schedule, facts, nth = self.state.schedules[site], self.facts[site], self.plan.first + number
         request = TrainRequest(
             run_id=self.state.run_id,
-            request_id=f"{self.state.run_id}:{site}:{number}",
-            round_number=number,
+            request_id=f"{self.state.run_id}:{site}:{nth}",
+            round_number=nth,
             local_steps=self.plan.local_steps,
             learning_rate=self.plan.learning_rates[number - 1],
-            noise_multiplier=schedule.noise_multiplier_at((number - 1) * self.plan.local_steps),
+            noise_multiplier=schedule.noise_multiplier_at((nth - 1) * self.plan.local_steps),
             sampling_rate=schedule.sampling_rate,
             scales=self.state.scales,
             clipping=self.plan.clipping,
@@ -268,6 +269,7 @@ class _Run:
             ledger_head=self.state.ledger_heads.get(site, facts.ledger_head),
             task_weights=self.plan.task_weights,
             wire_type=self.plan.wire_type,
+            stage=self.plan.stage,
         )
         return Ask(request, schedule.unit, schedule.sampling_rate * facts.declared_units)
 

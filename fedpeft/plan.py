@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Final
@@ -21,50 +20,13 @@ from fedpeft.privacy.accountant import epsilon_pld
 from fedpeft.privacy.clipping import released_size
 from fedpeft.privacy.events import GAUSSIAN
 from fedpeft.privacy.histogram import SELECTION, SYNTHESIS
-from fedpeft.privacy.schedules.base import find as find_schedule
-from fedpeft.privacy.schedules.base import stretches
-from fedpeft.privacy.schedules.calibrated import Parts, calibrate_parts
-from fedpeft.privacy.tasks import epsilon_by_task
 from fedpeft.selection.budget import signal_over_noise as signal_over_noise_of_blocks
 from fedpeft.selection.budget import warnings_of as block_warnings
+from fedpeft.site_plan import SitePlan, inflation, make_site_plan, steps_as_events
 from fedpeft.synthesis.budget import TradeOff
-from fedpeft.training.learning_rate import learning_rates
-from fedpeft.types import JsonDict, Layout, PrivacyEvent, Schedule
-from fedpeft.votes import Votes, events_beside, votes_of
+from fedpeft.types import TRAINING, JsonDict, Layout, PrivacyEvent, Schedule
 
 _BYTES_PER_VALUE: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class SitePlan:
-    """A site's part of a run.
-
-    Attributes:
-        sampling_rate: probability with which each unit enters a step.
-        expected_batch: sampling rate times declared units.
-        noise_multiplier: standard deviation of the noise over the sensitivity; the smallest of the run.
-        schedule: ``(noise_multiplier, steps)`` of one stretch of steps after another.
-        steps: private steps to pay for, over all rounds, the crash reserve included.
-        epsilon: of these steps at the run's delta, composed by PLD; at most what was asked for.
-        epsilon_by_task: likewise for the units of each task, where tasks have weights.
-        votes: ``(stage, noise_multiplier, releases)`` of what is paid for beside the steps.
-    """
-
-    name: str
-    declared_units: int
-    sampling_rate: float
-    expected_batch: float
-    noise_multiplier: float
-    schedule: Parts
-    steps: int
-    epsilon: float
-    epsilon_by_task: Mapping[str, float]
-    votes: Votes = ()
-
-    @property
-    def typical_multiplier(self) -> float:
-        """The root mean square over its steps."""
-        return math.sqrt(sum(steps * multiplier**2 for multiplier, steps in self.schedule) / self.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +40,8 @@ class Plan:
         dimensions: of the adapter, against what the guarantee carries.
         signal_over_noise: of all steps, for a mean clipped gradient of norm 1.
         synthesis: what votes cost and what they tell, if sites are asked for any.
+        inflation: by stage beside the training, its noise over what it were without that stage, the largest
+            over the sites.
         bytes_a_round: adapter values up and down, over all sites.
         method: its name, and the keys that it filled in.
         has_epsilon: whether what is trained keeps ``epsilon``; a reference may not.
@@ -92,6 +56,7 @@ class Plan:
     signal_over_noise: float
     sites: tuple[SitePlan, ...]
     synthesis: TradeOff | None
+    inflation: Mapping[str, float]
     bytes_a_round: int
     warnings: tuple[str, ...]
     guarantee: str
@@ -125,14 +90,21 @@ class Plan:
             site: one of ``sites``.
             run_id: the run's name, which the site's ledger keeps.
         """
-        return Schedule(run_id, site.schedule, site.sampling_rate, self.unit, votes=site.votes)
+        stage = f"{SYNTHESIS}+{TRAINING}" if site.before else TRAINING
+        parts = (*site.before, *site.schedule)
+        return Schedule(run_id, parts, site.sampling_rate, self.unit, stage, site.votes)
+
+    @property
+    def steps_before(self) -> int:
+        """Private steps of a site in stages before the rounds, the same at all."""
+        return sum(steps for _, steps in self.sites[0].before)
 
     def _nothing_promised(self) -> JsonDict:
         """What a site's figures are replaced by where nothing is clipped and noised."""
         names = ("noise_multiplier", "schedule", "epsilon", "epsilon_by_task")
         return {} if self.has_epsilon else dict.fromkeys(names)
 
-    def _stages(self) -> JsonDict:
+    def stages(self) -> JsonDict:
         """What each stage would cost alone; together they cost at most ``epsilon``, not the sum."""
         stages: JsonDict = {"training": {"epsilon": max(site.epsilon for site in self.sites)}}
         for stage in dict.fromkeys(vote[0] for site in self.sites for vote in site.votes):
@@ -144,6 +116,14 @@ class Plan:
                 for site in self.sites
             ]
             stages[stage] = {"epsilon": max(alone)}
+        if self.steps_before:
+            alone = [
+                epsilon_pld(steps_as_events(site.before, site.sampling_rate), self.delta)
+                for site in self.sites
+            ]
+            stages[SYNTHESIS] = {"epsilon": max(alone), "steps": self.steps_before}
+        for stage, ratio in self.inflation.items():
+            stages[stage]["training_noise"] = ratio
         if self.synthesis is not None:
             stages[SYNTHESIS] |= self.synthesis.to_json()
         return stages
@@ -160,7 +140,7 @@ class Plan:
             "segments": len(self.layout.segments),
             "dimensions": self.dimensions.to_json(),
             "signal_over_noise": self.signal_over_noise,
-            "stages": self._stages() if self.has_epsilon else {},
+            "stages": self.stages() if self.has_epsilon else {},
             "epsilon_by_task": self.epsilon_by_task,
             "sites": [asdict(site) | self._nothing_promised() for site in self.sites],
             "bytes_a_round": self.bytes_a_round,
@@ -184,14 +164,21 @@ def make_plan(config: RunConfig) -> Plan:
     if method.how == "one-place":
         config = in_one_place(config)
     released = released_size(layout.size, config.privacy.clipping)
-    sites = tuple(_site_plan(config, name, units, released) for name, units in config.declared_units.items())
+    sites = tuple(
+        make_site_plan(config, name, units, released) for name, units in config.declared_units.items()
+    )
     epsilons = site_epsilons(config)
-    synthesis = _trade_off(config, sites)
+    ratios = inflation(config, sites)
+    synthesis = _trade_off(config, sites, ratios)
     dimensions = dimension_rule(
         layout.size, [site.declared_units for site in sites], [epsilons[s.name] for s in sites], config.delta
     )
     blocks = len({segment.block for segment in layout.segments})
-    told = (*(synthesis.warnings() if synthesis else ()), *_block_warnings(config, sites, blocks))
+    told = (
+        *(synthesis.warnings() if synthesis else ()),
+        *_generator_warnings(config, sites, layout.size),
+        *_block_warnings(config, sites, blocks),
+    )
     return Plan(
         epsilon=max(epsilons.values()),
         delta=config.delta,
@@ -207,6 +194,7 @@ def make_plan(config: RunConfig) -> Plan:
         ),
         sites=sites,
         synthesis=synthesis,
+        inflation=ratios,
         bytes_a_round=2 * _BYTES_PER_VALUE * layout.size * len(sites),
         warnings=(*warnings_of(config), *missing_files(config), *dimensions.warnings(), *told),
         guarantee=sentence,
@@ -215,45 +203,36 @@ def make_plan(config: RunConfig) -> Plan:
     )
 
 
-def _site_plan(config: RunConfig, name: str, declared_units: int, released: int) -> SitePlan:
-    rate = config.training.sampling_rate
-    epsilon = site_epsilons(config)[name]
-    votes = votes_of(config, epsilon)
-    beside = events_beside(config, votes)
-    parts = calibrate_parts(epsilon, config.delta, rate, _stretches(config), beside)
-    events = [PrivacyEvent("poisson-gaussian", m, rate, n, config.privacy.unit) for m, n in parts]
-    return SitePlan(
-        name=name,
-        declared_units=declared_units,
-        sampling_rate=rate,
-        expected_batch=rate * declared_units,
-        noise_multiplier=min(multiplier for multiplier, _ in parts),
-        schedule=parts,
-        steps=sum(steps for _, steps in parts),
-        epsilon=epsilon_pld(events, config.delta),
-        epsilon_by_task=epsilon_by_task(config.task_weights, parts, rate, config.delta, released),
-        votes=votes,
+def _generator_warnings(config: RunConfig, sites: tuple[SitePlan, ...], size: int) -> tuple[str, ...]:
+    """Where noise drowns what a generator could learn."""
+    if not sites[0].before:
+        return ()
+    (_, steps), settings = sites[0].before[0], config.synthesis
+    batches, multipliers = [site.expected_batch for site in sites], [site.before[0][0] for site in sites]
+    ratio = signal_over_noise(batches, multipliers, steps, size)
+    if ratio >= 1:
+        return ()
+    return (
+        f'synthesis.generator = "{settings.generator}": its {steps} steps have at most {ratio:.3g} times '
+        "their noise in signal, so they hardly teach it anything; raise synthesis.epsilon_share, train fewer "
+        'blocks or a smaller rank, or take "pool"',
     )
 
 
-def _trade_off(config: RunConfig, sites: tuple[SitePlan, ...]) -> TradeOff | None:
+def _trade_off(
+    config: RunConfig, sites: tuple[SitePlan, ...], ratios: Mapping[str, float]
+) -> TradeOff | None:
     """Of the votes on bins; ``None`` where there are none."""
-    stage = SYNTHESIS
-    multipliers = _multipliers(sites, stage)
+    multipliers = _multipliers(sites, SYNTHESIS)
     if not multipliers:
         return None
-    rate, epsilons, ratios = config.training.sampling_rate, site_epsilons(config), []
-    for site in sites:
-        others = events_beside(config, tuple(vote for vote in site.votes if vote[0] != stage))
-        without = calibrate_parts(epsilons[site.name], config.delta, rate, _stretches(config), others)
-        ratios.append(site.schedule[0][0] / without[0][0])
     return TradeOff(
         multipliers=multipliers,
         declared_units=sum(site.declared_units for site in sites),
         bins=config.synthesis.bins,
         neighbours=config.synthesis.neighbours,
         delta=config.delta,
-        inflation=max(ratios),
+        inflation=ratios[SYNTHESIS],
     )
 
 
@@ -268,16 +247,3 @@ def _block_warnings(config: RunConfig, sites: tuple[SitePlan, ...], num_blocks: 
         return ()
     units = sum(site.declared_units for site in sites)
     return block_warnings(signal_over_noise_of_blocks(config.selection, multipliers, units, num_blocks))
-
-
-def _stretches(config: RunConfig) -> Parts:
-    """Relative multipliers of all steps, the crash reserve at the smallest, which can pay for any other."""
-    privacy, local_steps = config.privacy, config.training.local_steps
-    rates = learning_rates(config.training, config.federation.rounds)
-    planned = stretches(find_schedule(privacy.schedule), privacy, rates, local_steps)
-    if not privacy.crash_reserve:
-        return planned
-    smallest, reserve = min(factor for factor, _ in planned), privacy.crash_reserve * local_steps
-    if planned[-1][0] == smallest:
-        return (*planned[:-1], (smallest, planned[-1][1] + reserve))
-    return (*planned, (smallest, reserve))

@@ -9,9 +9,6 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
-from typing import Final
-
-import numpy as np
 
 from fedpeft.adapters.peft_format import export_peft
 from fedpeft.aggregation.products import maker_of
@@ -34,7 +31,6 @@ from fedpeft.privacy.metric import EvaluatingTransport
 from fedpeft.private_evaluation import Lenient, evaluate_privately
 from fedpeft.reporter import Reporter, Silence
 from fedpeft.result import make_result, save_scores, scores_from_json, scores_to_json
-from fedpeft.settings import FederationSettings
 from fedpeft.shared import content_digest
 from fedpeft.spending import Spending
 from fedpeft.stages import begin, scheduler
@@ -48,8 +44,6 @@ from fedpeft.workspace import Workspace
 ADAPTER_FOLDER = "adapter"
 UNTOUCHED = "scores of the untouched backbone"
 """The kind under which runs share the scores before the first round."""
-
-_ASK_AGAIN_S: Final = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -112,7 +106,7 @@ def _conduct(
     since = watch.lap("evaluate", since)
     outcome = _rounds(workspace, plan, Lenient(transport), checkpoint, reporter, curve, watch)
     since = watch.lap("rounds", since)
-    state = released_adapter(config.federation, outcome.state)
+    state = outcome.state.released(averaged=config.federation.average_iterates)
     private, outcome = _evaluate_privately(workspace, transport, outcome, state)
     after = evaluate_state(workspace, state, "after", reporter)
     curve.add(outcome.state.rounds_completed, after)
@@ -161,7 +155,7 @@ def _rounds(
         done, record = state.rounds_completed, state.records[-1]
         reporter.round_done(done, config.federation.rounds, record, record["epsilon_spent"])
         if curve.is_due(done):
-            since, adapter = monotonic(), released_adapter(config.federation, state)
+            since, adapter = monotonic(), state.released(averaged=config.federation.average_iterates)
             curve.add(done, evaluate_state(workspace, adapter, f"after round {done}", reporter))
             watch.lap("curve", since)
 
@@ -179,10 +173,11 @@ def _rounds(
             num_sites=len(plan.sites),
             min_sites=config.federation.min_sites or len(plan.sites),
             deadline_s=config.federation.deadline_s,
-            ask_again_s=_ask_again_s(config),
+            ask_again_s=config.ask_again_s,
             task_weights=config.task_weights,
             wire_type=config.federation.wire_type,
             spent=Spending(plan.delta).record,
+            first=plan.steps_before // config.training.local_steps,
         ),
         checkpoint,
         schedule=scheduler(config, plan, checkpoint.run_id),
@@ -203,17 +198,7 @@ def _evaluate_privately(
     before = {"before": workspace.adapter.zeros()} if config.evaluation.private_before else {}
     digest, deadline_s = workspace.adapter.digest, config.federation.deadline_s
     states = before | {"after": state}
-    return evaluate_privately(transport, outcome, states, digest, deadline_s, _ask_again_s(config))
-
-
-def _ask_again_s(config: RunConfig) -> float:
-    """In a deployment, whose processes are started again when they die; in a simulation nobody comes back."""
-    return _ASK_AGAIN_S if config.data.source == "sites" else 0.0
-
-
-def released_adapter(federation: FederationSettings, state: Checkpoint) -> FloatVector:
-    """``(d,)`` what a run is evaluated on and exports: the average of its iterates, or the last."""
-    return state.average.astype(np.float32) if federation.average_iterates else state.adapter
+    return evaluate_privately(transport, outcome, states, digest, deadline_s, config.ask_again_s)
 
 
 def untouched_facts(workspace: Workspace) -> object:

@@ -15,14 +15,16 @@ class SynthesisSettings(Section):
 
     generator: Text | None = None
     """`pool`: rows of a public pool, in proportions that the sites' noised votes set. `public`: rows of the
-    pool as they are, which asks the sites for nothing. Default: no synthetic data."""
+    pool as they are, which asks the sites for nothing. `generator`: pairs that the backbone writes, after the
+    sites taught it to in private rounds of its own. Default: no synthetic data."""
     path: FilePath | None = None
     """The pool, a public file with the columns of [data], .csv, .parquet or else jsonl; default: a bundled
     one of everyday tasks, made from templates."""
     size: Annotated[int, Field(ge=2, le=1_000_000)] = 1024
     """Synthetic rows to make."""
     epsilon_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of epsilon that the votes may cost by themselves. Composed with the steps they cost much less."""
+    """Share of epsilon that the votes, or the steps of the `generator`, may cost by themselves. Composed with
+    the run's steps they cost less."""
     bins: Annotated[int, Field(ge=2, le=4096)] = 64
     """Groups of similar candidates that sites vote for; the fewer, the clearer the votes."""
     neighbours: Annotated[int, Field(ge=1, le=64)] = 1
@@ -34,7 +36,11 @@ class SynthesisSettings(Section):
     """Of `pool` and `public`: candidates that the backbone writes itself from public prompts, beside those of
     the pool. On a CPU this takes a while."""
     tasks: Annotated[tuple[Text, ...], Field(strict=False)] = ()
-    """Public names of what the backbone writes about, in equal parts. Default: about anything."""
+    """Public names of what the backbone writes about, in equal parts; a `generator` is taught about records
+    of other tasks without a name. Default: about anything."""
+    rounds: Count = 8
+    """Of `generator`: rounds of its training, each of `training.local_steps` steps, before those of
+    `federation.rounds`."""
 
 
 class SelectionSettings(Section):

@@ -12,7 +12,7 @@ import numpy as np
 from fedpeft.config import RunConfig
 from fedpeft.federation import Scheduler
 from fedpeft.folder import new_run_id
-from fedpeft.generation import make_writer
+from fedpeft.generation import make_writer, train_writer
 from fedpeft.guarantee import site_epsilons
 from fedpeft.layer_choice import choose_layers, read_choice, to_bytes, write_choice
 from fedpeft.plan import Plan
@@ -44,7 +44,7 @@ def begin(workspace: Workspace, plan: Plan, transport: VotingTransport) -> Begun
         begun = _begun(config, workspace.out)
     else:
         run_id = new_run_id(config)
-        stage = stage_plan(workspace, plan, run_id)
+        stage = stage_plan(workspace, plan, transport, run_id)
         begun, _ = synthesize(transport, stage, run_id, workspace.out / FOLDER)
     events = dict(begun.events)
     for site, event in _events_of_choice(workspace.out).items():
@@ -52,16 +52,17 @@ def begin(workspace: Workspace, plan: Plan, transport: VotingTransport) -> Begun
     return dataclasses.replace(begun, events=events)
 
 
-def stage_plan(workspace: Workspace, plan: Plan, run_id: str) -> StagePlan:
+def stage_plan(workspace: Workspace, plan: Plan, transport: VotingTransport, run_id: str) -> StagePlan:
     """Of synthesis."""
-    config = workspace.config
+    config, folder = workspace.config, workspace.out / FOLDER
     name = config.synthesis.generator
     assert name is not None
     return StagePlan(
         generator=find(name)(config.synthesis, config.data),
         name=name,
         terms=terms_of(config, plan, run_id),
-        writer=make_writer(workspace, workspace.out / FOLDER),
+        train=lambda booth: train_writer(workspace, plan, transport, booth, folder),
+        writer=make_writer(workspace, folder),
     )
 
 

@@ -205,6 +205,7 @@ class TrainRequest:
         adapter: ``(d,)`` float32, the state to start from.
         ledger_head: the newest head of this site's ledger that the coordinator has seen.
         task_weights: those that the site must have been set up with.
+        stage: what the round is for: ``"training"``, or ``"synthesis"`` for one that trains a generator.
         wire_type: how request and answer travel to the courier and back, which is none of the site's concern.
     """
 
@@ -222,9 +223,9 @@ class TrainRequest:
     ledger_head: str
     protocol: int = PROTOCOL_VERSION
     task_weights: TaskWeights = ()
+    stage: str = TRAINING
     wire_type: str = "float32"
 
-    stage: ClassVar[str] = "training"
     kind: ClassVar[str] = "poisson-gaussian"
 
     def digest(self) -> str:
@@ -232,7 +233,7 @@ class TrainRequest:
         parts = (
             self.run_id, self.request_id, self.round_number, self.local_steps, self.learning_rate,
             self.noise_multiplier, self.sampling_rate, self.scales, self.clipping, self.layout_digest,
-            self.protocol, self.task_weights,
+            self.protocol, self.task_weights, self.stage,
         )  # fmt: skip
         digest = hashlib.sha256(repr(parts).encode())
         digest.update(np.ascontiguousarray(self.adapter, dtype="<f4").tobytes())

@@ -16,6 +16,7 @@ from typing import Self
 from fedpeft.adapters.adapter import Adapter
 from fedpeft.backbone.loading import load_backbone
 from fedpeft.config import RunConfig
+from fedpeft.data.pairs import pair_prompter
 from fedpeft.data.prompts import Prompter
 from fedpeft.data.records import Record
 from fedpeft.data.site_data import SiteData, encode_site
@@ -35,9 +36,10 @@ from fedpeft.site.evaluation import HeldOut
 from fedpeft.site.inbox import Inbox
 from fedpeft.site.site import Site
 from fedpeft.speed import make_execution
+from fedpeft.synthesis.base import find as find_generator
 from fedpeft.training.batches import token_budget
 from fedpeft.training.execution import PLAIN
-from fedpeft.training.local import StepProgress
+from fedpeft.training.local import StepProgress, Units
 from fedpeft.training.probe import probe
 from fedpeft.training.threads import use_threads
 from fedpeft.votes import stages_of
@@ -224,9 +226,22 @@ class Workspace:
             held_out=self._held_out(name),
             texts=self.data[name].texts() if "synthesis" in policy.stages else None,
             vote_share=self.config.selection.vote_share,
+            pairs=self._pairs(name, policy),
             progress=self._site_progress(name),
             inbox=None if inbox is None else Inbox(inbox, self.backbone.name),
         )
+
+    def _pairs(self, name: str, policy: Policy) -> Units | None:
+        """A site's records as a generator learns them, where its policy lets it train one.
+
+        Which generator a coordinator uses, an organization's own configuration does not know.
+        """
+        settings = self.config.synthesis
+        other = settings.generator is not None and not find_generator(settings.generator).trains
+        if other or "synthesis" not in policy.stages:
+            return None
+        prompter = pair_prompter(self.backbone.tokenizer, self.config.data)
+        return self.data[name].pairs(prompter, settings.tasks)
 
     def _held_out(self, name: str) -> HeldOut | None:
         """For private evaluations: a site's held-out units, against answers that are public."""

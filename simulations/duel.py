@@ -128,6 +128,7 @@ class Duel:
             self.bench,
             max_tokens=64,
             new_randomness=lambda _id: self._randomness(which),
+            pairs=self.units[which],
             held_out=HeldOut(lambda: self.judged[which], 4.0),
             texts=self.texts[which],
         )

@@ -49,7 +49,10 @@ class Requests:
     def schedule(self) -> Schedule:
         """A run to commit to."""
         pick = self._draw.choice
-        good = Schedule(pick(_RUNS), pick(_PARTS[:2]), RATE, "record", votes=pick(_VOTES[:2] + _VOTES[1:2]))
+        good = Schedule(
+            pick(_RUNS), pick(_PARTS[:2]), RATE, "record", pick(("training", "synthesis+training")),
+            pick(_VOTES[:2] + _VOTES[1:2]),
+        )  # fmt: skip
         bad = {
             "run_id": (FILTER_RUN, "", "x" * 300),
             "parts": _PARTS[2:],
@@ -69,6 +72,7 @@ class Requests:
             self.plain(f"{run}:{self._draw.randrange(12)}"),
             run_id=run,
             noise_multiplier=pick((2.0, 3.0, 6.0)),
+            stage=pick(("training", "training", "synthesis")),
             ledger_head=self._head(),
         )
         bad = self._bad_in_all() | {
@@ -78,6 +82,7 @@ class Requests:
             "sampling_rate": (1.0, -1.0, 0.25),
             "scales": ((2.0,) * segments, (0.0,) * segments, (1.0,)),
             "clipping": ("flat", "none"),
+            "stage": ("evaluation", "selection", ""),
             "layout_digest": ("other",),
             "adapter": (adapter.zeros() + 0.1, np.zeros(2, np.float32), adapter.zeros() * math.nan),
         }

@@ -29,11 +29,11 @@ ORDER = (
     "types", "wire_types", "errors", "cache", "shared", "settings", "stage_settings", "methods",
     "data", "backbone", "adapters", "privacy", "delivery", "training", "evaluation", "site",
     "aggregation", "checkpoint", "federation", "private_evaluation", "synthesis", "selection",
-    "config", "dimensions", "guarantee", "input_noise", "votes", "plan", "cost", "search", "proposal",
-    "layer_choice", "subspace", "forecast", "tuning", "folder", "speed", "timing", "stopwatch",
-    "run_sources", "workspace", "generation", "allocation_start", "warm_start", "reporter", "spending", "curve", "result", "model_card",
-    "tracker", "stages", "run", "adapter_evaluation", "audit", "doctor", "report",
-    "flower", "deployment", "baselines", "api", "testing", "cli",
+    "config", "dimensions", "guarantee", "input_noise", "votes", "site_plan", "plan", "cost", "search",
+    "proposal", "layer_choice", "subspace", "forecast", "tuning", "folder", "speed", "timing", "stopwatch",
+    "run_sources", "workspace", "spending", "generation", "allocation_start", "warm_start", "reporter",
+    "curve", "result", "model_card", "tracker", "stages", "run", "adapter_evaluation", "audit", "doctor",
+    "report", "flower", "deployment", "baselines", "api", "testing", "cli",
 )  # fmt: skip
 """The parts of the package; each may import those before it."""
 

@@ -229,7 +229,20 @@ def _text(plan: Plan) -> Group:
         f"{plan.dimensions.trainable:,} trainable dimensions, carried: {plan.dimensions}; "
         f"signal over noise {plan.signal_over_noise:.3g} for a mean clipped gradient of norm 1",
         *([] if plan.synthesis is None else [f"synthesis: {plan.synthesis}"]),
+        *_stage_lines(plan),
         *(f"warning: {warning}" for warning in plan.warnings),
         f"guarantee: {plan.guarantee}",
     ]
     return Group(table, *map(Text, lines))  # plain: what stands in brackets is no markup
+
+
+def _stage_lines(plan: Plan) -> list[str]:
+    """What stages beside the training cost by themselves, and do to its noise; votes on bins say it apart."""
+    from fedpeft.privacy.histogram import SYNTHESIS
+
+    return [
+        f"{name}: epsilon {fields['epsilon']:.4f} by itself; makes the training noise "
+        f"{fields['training_noise']:.4f} times what it were without"
+        for name, fields in (plan.stages() if plan.has_epsilon else {}).items()
+        if "training_noise" in fields and (name != SYNTHESIS or plan.synthesis is None)
+    ]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -23,6 +23,8 @@ from fedpeft.settings import (
 )
 from fedpeft.stage_settings import EvaluationSettings, RunSettings, SelectionSettings, SynthesisSettings
 from fedpeft.types import TaskWeights
+
+_ASK_AGAIN_S: Final = 10.0
 
 
 class RunConfig(Section):
@@ -94,6 +96,14 @@ class RunConfig(Section):
     def task_weights(self) -> TaskWeights:
         """The weight of each task, sorted by name; empty where units are all alike."""
         return tuple(sorted(self.privacy.task_weights.items()))
+
+    @property
+    def ask_again_s(self) -> float:
+        """Seconds between two askings of a site that was not reached; 0: asked once.
+
+        In a deployment processes are started again when they die; in a simulation nobody comes back.
+        """
+        return _ASK_AGAIN_S if self.data.source == "sites" else 0.0
 
     @property
     def delta(self) -> float:

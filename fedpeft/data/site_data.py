@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fedpeft.data.embedding import pair_text
+from fedpeft.data.pairs import control, pair_as_text
 from fedpeft.data.prompts import Example, Prompter
 from fedpeft.data.records import Record
 from fedpeft.data.split import choose_within_unit, is_held_out
@@ -42,6 +43,20 @@ class SiteData:
         """What its training records say, by unit; what votes are made of."""
         units = self.records.items()
         return {unit: [pair_text(r.instruction, r.response) for r in own] for unit, own in units}
+
+    def pairs(self, prompter: Prompter, tasks: Sequence[str]) -> dict[str, tuple[Example, ...]]:
+        """The same records as a generator learns to write them, by unit.
+
+        Args:
+            prompter: of pairs.
+            tasks: public names; a record of another task is written about without one.
+        """
+
+        def encoded(record: Record) -> Example:
+            about = record.task if record.task in tasks else ""
+            return prompter.encode(control(about), pair_as_text(record.instruction, record.response))
+
+        return {unit: tuple(map(encoded, own)) for unit, own in self.records.items()}
 
 
 def encode_site(

@@ -43,6 +43,7 @@ _OTHERS: Final[Mapping[str, frozenset[str] | None]] = {
     "training": frozenset(
         {"max_tokens", "prefix_cache", "prefix_cache_mb", "activation_checkpointing", "autocast"}
     ),
+    "synthesis": frozenset({"tasks"}),
     "evaluation": frozenset({"private", "labels", "path", "public"}),
     "run": frozenset({"threads"}),
 }

@@ -58,7 +58,6 @@ def deliver_run(workspace: Workspace, transport: DeliveringTransport) -> dict[st
         RunDirectoryError: no result is there.
     """
     from fedpeft.folder import RESULT_FILE, open_run  # heavy, as is the next
-    from fedpeft.run import released_adapter
 
     out: Path = workspace.out
     config, checkpoint = open_run(out)
@@ -66,7 +65,7 @@ def deliver_run(workspace: Workspace, transport: DeliveringTransport) -> dict[st
         raise RunDirectoryError(
             f"{out}: has no {RESULT_FILE} yet, so nothing can be delivered; resume the run"
         )
-    adapter = released_adapter(config.federation, checkpoint)
+    adapter = checkpoint.released(averaged=config.federation.average_iterates)
     delivery = Delivery.of(checkpoint.run_id, workspace.adapter.digest, adapter, **_papers(out))
     sites = dict.fromkeys(sorted(checkpoint.schedules), delivery)
     answers = transport.deliver(sites, config.federation.deadline_s)

@@ -7,18 +7,17 @@ sibling; so whole lineages go to one side, and rows whose texts are nearly alike
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fedpeft.data.likeness import plain
 from fedpeft.data.records import Record
 from fedpeft.data.split import keyed_hash
 from fedpeft.errors import DataError
 
 _KEY: Final = b"fedpeft lineage split 1"
-_NOISE: Final = re.compile(r"[\W\d_]+")
 FEWEST_ROWS: Final = 8
 
 
@@ -105,13 +104,9 @@ def _families(rows: Sequence[Record]) -> list[list[int]]:
 
 
 def _keys(row: Record) -> list[Hashable]:
-    before = tuple(_plain(turn.content) for turn in row.before)
-    text = _plain(row.instruction)
+    before = tuple(plain(turn.content) for turn in row.before)
+    text = plain(row.instruction)
     keys: list[Hashable] = [("lineage", row.unit)]
     if text:  # nothing but digits or signs: no ground for being alike
         keys.append(("text", before, text))
     return keys
-
-
-def _plain(text: str) -> str:
-    return _NOISE.sub(" ", text).strip().casefold()

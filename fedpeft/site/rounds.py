@@ -8,9 +8,10 @@ import numpy as np
 from fedpeft.adapters.adapter import Adapter
 from fedpeft.privacy.clipping import RULES as CLIPPING_RULES
 from fedpeft.privacy.clipping import is_scale
+from fedpeft.privacy.histogram import SYNTHESIS
 from fedpeft.privacy.tasks import are_weights
 from fedpeft.site.fields import check_protocol, is_positive, refuse_malformed
-from fedpeft.types import PrivacyEvent, TrainRequest
+from fedpeft.types import TRAINING, PrivacyEvent, TrainRequest
 
 
 def check_request(request: TrainRequest, adapter: Adapter) -> None:
@@ -33,6 +34,7 @@ def check_request(request: TrainRequest, adapter: Adapter) -> None:
             "scales": len(request.scales) == num_segments and all(map(is_scale, request.scales)),
             "clipping": request.clipping in CLIPPING_RULES,
             "task_weights": are_weights(request.task_weights),
+            "stage": request.stage in (TRAINING, SYNTHESIS),
             "layout_digest": request.layout_digest == adapter.digest,
             "adapter": request.adapter.shape == (adapter.layout.size,)
             and bool(np.isfinite(request.adapter).all()),

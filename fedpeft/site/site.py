@@ -36,6 +36,7 @@ from fedpeft.site.voting import Texts, check_vote, in_blocks, release_vote, vote
 from fedpeft.training.execution import Execution
 from fedpeft.training.local import LocalPlan, Progress, Units, local_update
 from fedpeft.types import (
+    TRAINING,
     PrivateUpdate,
     RefusalCode,
     Schedule,
@@ -76,6 +77,7 @@ class Site:
         weights: UnitWeights | None = None,
         texts: Texts | None = None,
         vote_share: float = 1.0,
+        pairs: Units | None = None,
         progress: Progress | None = None,
         inbox: Inbox | None = None,
     ) -> None:
@@ -93,6 +95,7 @@ class Site:
             weights: of the tasks, and what each unit's is; default: all units alike.
             texts: of the training records, for votes on bins, if the site serves any.
             vote_share: of the training units that vote on blocks; which ones, a hash of each says.
+            pairs: the same units as a generator of synthetic data learns them, if the site trains any.
             progress: the site's own terminal.
             inbox: where deliveries are kept, if the site takes any.
         """
@@ -107,6 +110,7 @@ class Site:
         self._weights = weights or UnitWeights()
         self._texts = texts
         self._vote_share = vote_share
+        self._pairs = pairs
         self._progress = progress
         self._inbox = inbox
 
@@ -127,9 +131,10 @@ class Site:
         """Record a whole run before its first step.
 
         Raises:
-            Refusal: policy, budget, or beside votes the weights of tasks forbid it; nothing was charged.
+            Refusal: policy or budget forbids it, or for more than training the weights of tasks; nothing was
+                charged.
         """
-        for stage, _, _ in schedule.votes:
+        for stage in schedule.stages:
             self._check_unweighted(stage)
         self.ledger.commit(schedule)
 
@@ -137,13 +142,18 @@ class Site:
         """Answer one round's request; the same request again gets the same answer again.
 
         Raises:
-            Refusal: a field is out of range, or the policy or the ledger forbids it.
+            Refusal: a field is out of range, the policy or the ledger forbids it, or a generator shall be
+                trained, and tasks have weights here or the site trains none.
         """
         self._check_stage(request.stage)
+        self._check_unweighted(request.stage)
         check_request(request, self._workbench.adapter)
         if request.task_weights != self._weights.by_task:
             raise Refusal(RefusalCode.POLICY, "task_weights: are not those that this site was set up with")
-        return self._paid(request, from_bytes, lambda: self._release(request))
+        units = self._units if request.stage == TRAINING else self._pairs
+        if units is None:
+            raise Refusal(RefusalCode.POLICY, f"{request.stage}: this site trains no generator")
+        return self._paid(request, from_bytes, lambda: self._release(request, units))
 
     def evaluate(self, request: EvaluateRequest) -> PrivateMetric:
         """Answer a private evaluation; the same request again gets the same answer again.
@@ -231,14 +241,14 @@ class Site:
             randomness=self._new_randomness(request.request_id),
         )
 
-    def _release(self, request: TrainRequest) -> PrivateUpdate:
+    def _release(self, request: TrainRequest, units: Units) -> PrivateUpdate:
         """Compute what was charged, and store it before it leaves."""
         head = self.ledger.head
         with self._workbench.lock:
             released = local_update(
                 self._workbench.model,
                 self._workbench.adapter,
-                self._units,
+                units,
                 request.adapter,
                 self._local_plan(request),
                 self._new_randomness(request.request_id),
@@ -250,7 +260,7 @@ class Site:
             raise MechanismError("the mechanism's event is not the one that was charged; nothing is released")
         update = PrivateUpdate(request.request_id, released.value, released.event, head)
         self.ledger.store(request.request_id, to_bytes(update))
-        if not self._units:
+        if not units:
             _log.warning("site %s: no training units; the release was noise alone", self.policy.identity)
         return update
 
@@ -259,8 +269,8 @@ class Site:
             raise Refusal(RefusalCode.POLICY, f"stages: {stage} is not among them")
 
     def _check_unweighted(self, stage: str) -> None:
-        """A vote or a count is alike for all tasks, so a task's smaller epsilon would not be true of it."""
-        if self._weights.by_task:
+        """What is not training is not counted in a task's smaller epsilon, which would not be true of it."""
+        if stage != TRAINING and self._weights.by_task:
             raise Refusal(
                 RefusalCode.POLICY, f"{stage}: cannot go together with this site's weights of tasks"
             )

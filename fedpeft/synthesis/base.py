@@ -20,6 +20,7 @@ import numpy.typing as npt
 from fedpeft.settings import DataSettings
 from fedpeft.stage_settings import SynthesisSettings
 from fedpeft.synthesis.dataset import SyntheticRow
+from fedpeft.types import FloatVector
 
 if TYPE_CHECKING:
     from fedpeft.synthesis.writing import Writer
@@ -48,10 +49,12 @@ class Tools:
 
     Attributes:
         poll: asks the sites for their votes.
+        train: has the sites train the adapter to write pairs; ``None`` comes back where none of them did.
         writer: the backbone.
     """
 
     poll: Poll
+    train: Callable[[], FloatVector | None] | None = None
     writer: Writer | None = None
 
 
@@ -67,7 +70,10 @@ class Generator(ABC):
     """Makes synthetic rows from public data and from what sites release."""
 
     asks_sites: ClassVar[bool]
-    """Whether it calls ``poll``, which costs the sites a share of epsilon."""
+    """Whether it calls ``poll``, or ``train`` instead, which costs the sites a share of epsilon."""
+
+    trains: ClassVar[bool] = False
+    """Whether it calls ``train``, once, and not ``poll``."""
 
     def __init__(self, settings: SynthesisSettings, data: DataSettings) -> None:
         """Know the keys; reads nothing yet."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What votes cost, and how much they tell: known before anything is asked."""
+"""What synthesis costs, and how much votes tell: known before anything is asked."""
 
 from __future__ import annotations
 
@@ -24,9 +24,26 @@ def votes_of(settings: SynthesisSettings, epsilon: float, delta: float) -> tuple
     Raises:
         ConfigError: no noise multiplier reaches the share of epsilon.
     """
-    if settings.generator is None or not find(settings.generator).asks_sites:
+    if settings.generator is None:
+        return ()
+    kind = find(settings.generator)
+    if not kind.asks_sites or kind.trains:
         return ()
     return ((SYNTHESIS, calibrate(settings.epsilon_share * epsilon, delta, 1.0, 1), 1),)
+
+
+def steps_of(
+    settings: SynthesisSettings, epsilon: float, delta: float, sampling_rate: float, local_steps: int
+) -> tuple[tuple[float, int], ...]:
+    """``(noise_multiplier, steps)`` of a generator's training at a site; none where nothing is trained.
+
+    Raises:
+        ConfigError: no noise multiplier reaches the share of epsilon.
+    """
+    if settings.generator is None or not find(settings.generator).trains:
+        return ()
+    steps = settings.rounds * local_steps
+    return ((calibrate(settings.epsilon_share * epsilon, delta, sampling_rate, steps), steps),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,15 +24,22 @@ class Contribution:
 
     Attributes:
         declared_units: the site's public number of units.
-        request_id: of the release, as in the site's ledger.
-        event: what the release cost.
-        ledger_head: of the site's ledger, which held the event before the release left.
+        request_id: of the release, as in the site's ledger; of the first, where there were several.
+        event: what the release cost, or several together, which are alike but for their steps.
+        ledger_head: of the site's ledger, which held the event before the release left; of several, the last.
+        more: ids of all further releases.
     """
 
     declared_units: int
     request_id: str
     event: PrivacyEvent
     ledger_head: str
+    more: tuple[str, ...] = ()
+
+    @property
+    def request_ids(self) -> tuple[str, ...]:
+        """Of all releases."""
+        return (self.request_id, *self.more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +127,13 @@ def contribution_from_json(data: JsonDict) -> Contribution:
     Raises:
         ValueError, TypeError, KeyError, EventError: it is something else.
     """
-    made = Contribution(**data | {"event": event_from_json(json.dumps(data["event"]))})
+    event, more = event_from_json(json.dumps(data["event"])), data.get("more", [])
+    _require("more", isinstance(more, list) and all(isinstance(one, str) for one in more))
+    made = Contribution(**data | {"event": event, "more": tuple(more)})
     _require("declared_units", type(made.declared_units) is int and made.declared_units >= 1)
     _require("request_id", isinstance(made.request_id, str))
     _require("ledger_head", isinstance(made.ledger_head, str))
+    _require("more", len(set(made.request_ids)) == 1 + len(more) <= made.event.steps)
     return made
 
 

@@ -10,12 +10,10 @@ from __future__ import annotations
 import logging
 from typing import ClassVar, final
 
-import numpy as np
-
 from fedpeft.synthesis.base import Generated, Generator, Tools
 from fedpeft.synthesis.binning import make_bins
 from fedpeft.synthesis.candidates import all_candidates
-from fedpeft.synthesis.resampling import clear_votes, resample
+from fedpeft.synthesis.resampling import clear_votes, resample, sample
 
 _log = logging.getLogger(__name__)
 
@@ -37,5 +35,4 @@ class Kind(Generator):
         if weights.any():
             return Generated(resample(candidates, bins.bin_of, weights, settings.size, settings.seed))
         _log.warning("synthesis: %s; see `fedpeft plan` for bins and epsilon_share", DROWNED)
-        alike = np.zeros(len(candidates), dtype=np.int64)
-        return Generated(resample(candidates, alike, np.ones(1), settings.size, settings.seed), DROWNED)
+        return Generated(sample(candidates, settings.size, settings.seed), DROWNED)

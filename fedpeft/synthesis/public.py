@@ -5,11 +5,9 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-import numpy as np
-
 from fedpeft.synthesis.base import Generated, Generator, Tools
 from fedpeft.synthesis.candidates import all_candidates
-from fedpeft.synthesis.resampling import resample
+from fedpeft.synthesis.resampling import sample
 
 
 @final
@@ -21,5 +19,4 @@ class Kind(Generator):
     def generate(self, tools: Tools) -> Generated:
         """Sample."""
         candidates = all_candidates(self.settings, self.data, tools.writer)
-        alike = np.zeros(len(candidates), dtype=np.int64)
-        return Generated(resample(candidates, alike, np.ones(1), self.settings.size, self.settings.seed))
+        return Generated(sample(candidates, self.settings.size, self.settings.seed))

@@ -65,5 +65,10 @@ def resample(
     return tuple(_copy(row, copy) for row, n in zip(candidates, times, strict=True) for copy in range(n))
 
 
+def sample(candidates: Sequence[SyntheticRow], size: int, seed: int) -> tuple[SyntheticRow, ...]:
+    """``size`` rows, all candidates alike; see :func:`resample`."""
+    return resample(candidates, np.zeros(len(candidates), dtype=np.int64), np.ones(1), size, seed)
+
+
 def _copy(row: SyntheticRow, copy: int) -> SyntheticRow:
     return SyntheticRow(f"{row.id}#{copy}", row.instruction, row.response, row.task, row.lineage)

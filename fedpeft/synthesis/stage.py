@@ -8,7 +8,9 @@ interrupted.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from fedpeft.synthesis.booth import Booth, Question, Terms
 from fedpeft.synthesis.certificate import Certificate, cost_of
 from fedpeft.synthesis.dataset import SyntheticDataset, is_complete
 from fedpeft.synthesis.writing import Writer
-from fedpeft.types import PrivacyEvent
+from fedpeft.types import FloatVector, PrivacyEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +36,14 @@ class StagePlan:
         generator: makes the data.
         name: of the generator, for the certificate.
         terms: of the run.
+        train: has the sites train the adapter to write, noting in the booth what they released.
         writer: the backbone.
     """
 
     generator: Generator
     name: str
     terms: Terms
+    train: Callable[[Booth], FloatVector | None] | None = None
     writer: Writer | None = None
 
 
@@ -70,7 +74,8 @@ def synthesize(
     def poll(bins: npt.NDArray[np.float32]) -> Tally:
         return booth.poll(Question(SYNTHESIS, NAME, plan.generator.settings.neighbours, bins))
 
-    made = plan.generator.generate(Tools(poll, plan.writer))
+    train = None if plan.train is None else partial(plan.train, booth)
+    made = plan.generator.generate(Tools(poll, train, plan.writer))
     certificate = _certificate(booth, plan, made.note)
     data = SyntheticDataset.certified(made.rows, certificate)
     begun_file.save(booth.begun, folder.parent)  # also where nobody was asked

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from fedpeft.errors import DataError, FedpeftError
@@ -31,7 +32,7 @@ def _not_in_ledgers(certificate: Certificate, ledgers: Path) -> Iterator[str]:
     for site, contribution in certificate.contributors.items():
         path = ledgers / f"{site}.sqlite"
         if path.is_file() and not _is_charged(path, certificate.run_id, contribution):
-            yield f"certificate: {path} has no released vote {contribution.request_id!r} of that cost"
+            yield f"certificate: {path} has no released {contribution.request_id!r} of that cost"
 
 
 def _is_charged(path: Path, run_id: str, contribution: Contribution) -> bool:
@@ -39,8 +40,8 @@ def _is_charged(path: Path, run_id: str, contribution: Contribution) -> bool:
         rows = show(path)
     except FedpeftError:
         return False  # the ledger's own verification says what is wrong with it
-    return any(
-        row.released
-        and (row.run_id, row.request_id, row.event) == (run_id, contribution.request_id, contribution.event)
-        for row in rows
-    )
+    ids, claimed = set(contribution.request_ids), contribution.event
+    # A request that was charged again after a crash has one release; its last charge paid for that.
+    paid = {r.request_id: r.event for r in rows if r.released and r.run_id == run_id and r.request_id in ids}
+    alike = {replace(event, steps=1) for event in paid.values()} == {replace(claimed, steps=1)}
+    return alike and paid.keys() == ids and sum(event.steps for event in paid.values()) == claimed.steps

@@ -17,7 +17,7 @@ from fedpeft.flower.simulation import simulate
 from fedpeft.privacy import mechanism as mechanism_module
 from fedpeft.privacy.arithmetic import float as float_arithmetic
 from fedpeft.privacy.randomness import Randomness
-from fedpeft.run import evaluate_state, released_adapter
+from fedpeft.run import evaluate_state
 from fedpeft.testing import loop_gradients, tiny_config
 from fedpeft.workspace import Workspace
 
@@ -62,7 +62,8 @@ def test_without_clipping_and_noise_a_run_would_do_the_same(
     )
     monkeypatch.setattr(float_arithmetic, "standard_normal", lambda stream, size: np.zeros(size))
     simulate(workspace.config, tmp_path / "stripped")
-    theirs = released_adapter(workspace.config.federation, load(tmp_path / "stripped" / "checkpoint"))
+    averaged = workspace.config.federation.average_iterates
+    theirs = load(tmp_path / "stripped" / "checkpoint").released(averaged=averaged)
     np.testing.assert_allclose(theirs, ours, rtol=1e-3, atol=1e-6)
 
 

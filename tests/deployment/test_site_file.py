@@ -27,6 +27,10 @@ def test_a_site_is_a_run_of_its_own_under_its_policy(make_site: MakeSite, tmp_pa
     assert found.ledger == tmp_path / "ledger" / "site0.sqlite"
 
 
+def test_an_organization_says_which_names_of_tasks_are_public(make_site: MakeSite) -> None:
+    assert load_site_file(make_site(synthesis={"tasks": ["colour"]})).config.synthesis.tasks == ("colour",)
+
+
 def test_everything_private_is_known(make_site: MakeSite, tmp_path: Path) -> None:
     names = {path.resolve() for path in load_site_file(make_site()).private_paths()}
     assert names == {
@@ -64,6 +68,7 @@ def test_paths_start_at_the_file(make_site: MakeSite, tmp_path: Path) -> None:
             "training.learning_rate: is the coordinator's or the policy's",
         ),
         ({"privacy": {"epsilon": 100.0}}, "privacy.epsilon: is the coordinator's or the policy's"),
+        ({"synthesis": {"generator": "pool"}}, "synthesis.generator: is the coordinator's or the policy's"),
         ({"run": {"seed": 3}}, "run.seed: is the coordinator's or the policy's"),
         ({"federation": {"rounds": 3}}, "federation: is not a section of a SITE.toml"),
         ({"model": {"dtype": "int8"}}, "model.dtype"),

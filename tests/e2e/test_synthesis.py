@@ -64,7 +64,7 @@ def test_verify_checks_the_certificate(run: Path, capsys: pytest.CaptureFixture[
     path = run / "synthetic" / "certificate.json"
     good = path.read_text()
     try:
-        for edit, named in ((("run:", "ran:"), "no released vote"), (('"epsilon": ', '"epsilon": 0'), "")):
+        for edit, named in ((("run:", "ran:"), "no released"), (('"epsilon": ', '"epsilon": 0'), "")):
             text = good.replace(':site0:vote"', ':site9:vote"') if named else good.replace(*edit)
             path.write_text(text)
             assert main(["ledger", "verify", str(run)]) == 1

@@ -16,7 +16,6 @@ from fedpeft.flower.grid import InProcessGrid
 from fedpeft.flower.simulation import simulate
 from fedpeft.flower.transport import FlowerTransport
 from fedpeft.folder import open_run
-from fedpeft.run import released_adapter
 from fedpeft.testing import tiny_config
 from fedpeft.types import RefusalCode
 
@@ -116,7 +115,8 @@ def test_every_site_gets_adapter_and_result_and_who_was_away_gets_them_later(con
     assert [json.loads(line) for line in delivery.rounds.splitlines()] == rounds
     config, checkpoint = open_run(tmp_path / "out")
     assert delivery.run_id == checkpoint.run_id
-    assert delivery.adapter.tolist() == released_adapter(config.federation, checkpoint).tolist()
+    averaged = config.federation.average_iterates
+    assert delivery.adapter.tolist() == checkpoint.released(averaged=averaged).tolist()
     with pytest.raises(ConfigError, match="no such file"):
         conduct(tmp_path, deliver=True)
 

@@ -36,6 +36,7 @@ def make_site(
     workbench: Workbench,
     data: dict | None = None,
     weights: UnitWeights | None = None,
+    pairs: dict | None = None,
     **policy: object,
 ) -> Site:
     terms = Policy(
@@ -53,6 +54,7 @@ def make_site(
         max_tokens=64,
         new_randomness=lambda request_id: Randomness.seeded(1, request_id),
         weights=weights,
+        pairs=pairs,
     )
 
 
@@ -297,3 +299,73 @@ def test_payloads_come_back_as_they_were(site: Site, workbench: Workbench) -> No
     for damaged in (b"", b"{}\n", to_bytes(update)[:-2], b"not json\n1234"):
         with pytest.raises(LedgerError, match="stored release"):
             from_bytes(damaged)
+
+
+class TestRoundsOfAGenerator:
+    """Rounds of the stage synthesis: other texts of the same units, at the same price."""
+
+    TERMS = ("synthesis", "training")
+
+    def committed(self, site: Site, stage: str = "synthesis+training") -> Site:
+        site.commit(dataclasses.replace(schedule(), stage=stage))
+        return site
+
+    def test_they_train_on_pairs_and_are_charged_first(
+        self, tmp_path: Path, workbench: Workbench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pairs = units(3)
+        site = self.committed(make_site(tmp_path, workbench, pairs=pairs, stages=self.TERMS))
+        seen, local_update = [], site_module.local_update
+
+        def watched(model: object, adapter: object, data: object, *rest: object) -> object:
+            seen.append((data is pairs, len(site.ledger.spent())))
+            return local_update(model, adapter, data, *rest)
+
+        monkeypatch.setattr(site_module, "local_update", watched)
+        site.train(request_for(workbench, stage="synthesis"))
+        site.train(request_for(workbench, request_id="run:here:2"))
+        assert seen == [(True, 1), (False, 2)]
+        assert len(set(site.ledger.spent())) == 1
+
+    def test_a_repeated_request_of_another_stage_is_another_one(
+        self, tmp_path: Path, workbench: Workbench
+    ) -> None:
+        site = self.committed(make_site(tmp_path, workbench, pairs=units(3), stages=self.TERMS))
+        site.train(request_for(workbench))
+        with pytest.raises(Refusal) as refused:
+            site.train(request_for(workbench, stage="synthesis"))
+        assert refused.value.code is RefusalCode.REPLAY
+
+    @pytest.mark.parametrize(
+        ("terms", "stage", "asked", "code"),
+        [
+            (("training",), "training", "synthesis", RefusalCode.POLICY),
+            (("synthesis", "training"), "training", "synthesis", RefusalCode.POLICY),
+            (("synthesis", "training"), "synthesis", "training", RefusalCode.POLICY),
+            (("synthesis", "training"), "synthesis+training", "", RefusalCode.POLICY),
+            (("evaluation", "training"), "evaluation+training", "evaluation", RefusalCode.MALFORMED),
+        ],
+    )
+    def test_what_was_not_agreed_is_refused_and_costs_nothing(
+        self, tmp_path: Path, workbench: Workbench, terms: tuple, stage: str, asked: str, code: RefusalCode
+    ) -> None:
+        site = self.committed(make_site(tmp_path, workbench, pairs=units(3), stages=terms), stage)
+        with pytest.raises(Refusal) as refused:
+            site.train(request_for(workbench, stage=asked))
+        assert refused.value.code is code
+        assert site.ledger.spent() == []
+
+    def test_a_site_that_trains_none_refuses(self, tmp_path: Path, workbench: Workbench) -> None:
+        site = self.committed(make_site(tmp_path, workbench, stages=self.TERMS))
+        with pytest.raises(Refusal, match="trains no generator"):
+            site.train(request_for(workbench, stage="synthesis"))
+        assert site.ledger.spent() == []
+
+    def test_weights_of_tasks_know_no_generator(self, tmp_path: Path, workbench: Workbench) -> None:
+        weights = UnitWeights((("a", 0.5), ("b", 1.0)), dict.fromkeys(units(), 0.5))
+        site = make_site(tmp_path, workbench, weights=weights, pairs=units(), stages=self.TERMS)
+        with pytest.raises(Refusal, match="weights of tasks"):
+            self.committed(site)
+        self.committed(site, "training")
+        with pytest.raises(Refusal, match="weights of tasks"):
+            site.train(request_for(workbench, stage="synthesis", task_weights=weights.by_task))

@@ -76,6 +76,7 @@ def test_every_field_of_a_request_is_sent(field: str) -> None:
         "task_weights": (("answer", 0.5), ("find", 1.0)),
         "adapter": np.zeros(3, dtype=np.float32),
         "protocol": 1,
+        "stage": "synthesis",
         **dict.fromkeys(("run_id", "request_id", "clipping", "layout_digest", "ledger_head"), "other"),
         **dict.fromkeys(("round_number", "local_steps"), 7),
         **dict.fromkeys(("learning_rate", "noise_multiplier", "sampling_rate"), 0.25),

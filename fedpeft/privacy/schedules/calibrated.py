@@ -70,7 +70,7 @@ def calibrate_parts(
         raise ConfigError(
             f"privacy.schedule: no multipliers up to {MAX_NOISE_MULTIPLIER:g} in these proportions reach "
             f"epsilon = {epsilon}; raise epsilon, or let the schedule change less"
-            + (", or spend less on votes" if beside else "")
+            + (", or give stages beside the steps a smaller epsilon_share" if beside else "")
         )
     return _scaled(relative, multiplier)
 
