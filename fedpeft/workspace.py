@@ -205,14 +205,14 @@ class Workspace:
         policy, path = self._policy(name), self._private_folder() / f"{name}.sqlite"
         return self.make_site(name, policy, Ledger.open(path, policy, kept_releases=_KEPT_RELEASES))
 
-    def make_site(self, name: str, policy: Policy, ledger: Ledger, inbox: Path | None = None) -> Site:
+    def make_site(self, name: str, policy: Policy, ledger: Ledger, inbox: Inbox | None = None) -> Site:
         """A site over the data of ``name``, under an organization's own terms and with its own ledger.
 
         Args:
             name: of a site of the configuration.
             policy: what the organization allows.
             ledger: opened under ``policy``; whoever opened it closes it.
-            inbox: folder in which the site keeps what runs deliver, if it takes any.
+            inbox: where the site keeps what runs deliver, if it takes any.
         """
         return Site(
             self.data[name].units,
@@ -228,7 +228,7 @@ class Workspace:
             vote_share=self.config.selection.vote_share,
             pairs=self._pairs(name, policy),
             progress=self._site_progress(name),
-            inbox=None if inbox is None else Inbox(inbox, self.backbone.name),
+            inbox=inbox,
         )
 
     def _pairs(self, name: str, policy: Policy) -> Units | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fedpeft.config import load_config
-from fedpeft.guarantee import cost_of_rows, guarantee
+from fedpeft.guarantee import cost_of_rows, guarantee, organization_guarantee
 from fedpeft.synthesis.dataset import SyntheticDataset
 from fedpeft.testing import tiny_config
 from tests.synthesis.test_dataset import ROWS, certificate
@@ -56,6 +56,15 @@ def test_coarse_arithmetic_is_named_in_the_guarantee(
     text = guarantee(tiny_config(tmp_path, overrides=overrides))
     assert ("Rounding in" in text) == (named is not None)
     assert named is None or named in text
+
+
+def test_an_organizations_own_sentence_has_its_ledgers_figures_and_its_settings(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, overrides=['model.dtype="bfloat16"', "evaluation.public=false"])
+    text = organization_guarantee(config, 1.0000001, 2e-6)
+    assert "this organization sent in this run is (1.00001, 2e-06)-differentially private" in text
+    assert "Rounding in bfloat16" in text
+    assert "NOT PRIVATE" not in text  # whose records were measured, and how, is the coordinator's
+    assert text.endswith("a compromised host.")
 
 
 def test_what_paid_rows_cost_is_in_the_sentence(tmp_path: Path, synthetic: Path) -> None:

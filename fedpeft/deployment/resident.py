@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from fedpeft.delivery import Delivery
 from fedpeft.deployment.access import courier_problems, find_user, own_user, socket_problems
 from fedpeft.deployment.site_file import SiteFile
 from fedpeft.errors import ConfigError
-from fedpeft.privacy.ledger import Ledger
+from fedpeft.model_card import make_delivered_card
+from fedpeft.privacy.ledger import Ledger, life
 from fedpeft.site.daemon import Daemon, alone, until_told
+from fedpeft.site.inbox import Inbox
 from fedpeft.training.local import StepProgress
 from fedpeft.workspace import Workspace
 
@@ -48,7 +51,9 @@ def serve(file: SiteFile, *, one_user_trial: bool = False, wait: Callable[[], No
     with alone(_ledger_folder(file), policy.identity):
         ledger = Ledger.open(file.ledger, policy, wait_s=keys.queue_s, kept_releases=_KEPT_RELEASES)
         with Workspace(config, keys.folder, _progress_lines()) as workspace:
-            site = workspace.make_site(policy.identity, policy, ledger, keys.folder)
+            card = _card_maker(file, workspace, one_user_trial)
+            inbox = Inbox(keys.folder, workspace.backbone.name, card)
+            site = workspace.make_site(policy.identity, policy, ledger, inbox)
             layout = workspace.adapter.layout
             daemon = Daemon(
                 site,
@@ -75,6 +80,19 @@ def _ledger_folder(file: SiteFile) -> Path:
         line = f"site.folder = {file.keys.folder}: {error.strerror}; make it, owned by the site's user"
         raise ConfigError(line) from error
     return folder
+
+
+def _card_maker(file: SiteFile, workspace: Workspace, one_user_trial: bool) -> Callable[[Delivery], str]:
+    """What makes the card of a delivered adapter, from the ledger as it is at that time."""
+    return lambda delivery: make_delivered_card(
+        file.config,
+        life(file.ledger),
+        delivery.run_id,
+        delivery.result,
+        backbone=workspace.backbone.name,
+        trainable_parameters=workspace.adapter.layout.size,
+        one_user_trial=one_user_trial,
+    )
 
 
 def guard_problems(file: SiteFile, *, one_user_trial: bool = False) -> list[str]:

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +33,7 @@ _MOST: Final = 4
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _DIGITS: Final = 16
 _DRAFT: Final = ".draft"
+_CARD_FILE: Final = "README.md"
 _FILES: Final = {"result.json": "result", "config.toml": "config", "rounds.jsonl": "rounds"}
 
 
@@ -65,15 +67,17 @@ def check_delivery(delivery: Delivery, adapter: Adapter) -> None:
 class Inbox:
     """The folder of a site's deliveries."""
 
-    def __init__(self, folder: Path, backbone: str) -> None:
+    def __init__(self, folder: Path, backbone: str, card: Callable[[Delivery], str] | None = None) -> None:
         """Know where it is; nothing is made yet.
 
         Args:
             folder: of the site.
             backbone: the site's own name or path of it, for the adapter's record.
+            card: the text of the adapter's ``README.md``, in the site's own words; none is written without.
         """
         self._folder = folder / FOLDER
         self._backbone = backbone
+        self._card = card
 
     def keep(self, delivery: Delivery, adapter: Adapter) -> Path:
         """Write a checked delivery whole, or nothing; one that is there already is left as it is.
@@ -100,6 +104,8 @@ class Inbox:
         shutil.rmtree(draft, ignore_errors=True)  # of a crash
         draft.mkdir(mode=0o700)
         export_peft(adapter, draft / "adapter", self._backbone)
+        if self._card is not None:
+            (draft / "adapter" / _CARD_FILE).write_text(self._card(delivery), encoding="utf-8")
         for name, paper in _FILES.items():
             (draft / name).write_bytes(getattr(delivery, paper))
         os.rename(draft, kept)

@@ -189,6 +189,9 @@ def test_two_organizations_train_over_real_processes(place: Path, processes: Pro
         (delivered,) = folder.glob("delivered/*/*")
         told = json.loads((delivered / "result.json").read_text())
         assert told == {k: v for k, v in result.items() if k not in ("seconds", "peak_rss_mb")}
+        card = (delivered / "adapter/README.md").read_text("utf-8")
+        said = "No privacy statement" if commands is None else "Everything this organization sent in this run"
+        assert said in card
         assert _evaluates(processes, delivered / "adapter", folder / "records.jsonl")
         identity = organization.identity
         report = verify(folder / f"ledger/{identity}.sqlite", load_policy(folder / "policy.toml"))

@@ -60,6 +60,17 @@ def test_exact_figures_of_private_records_are_withheld(tmp_path: Path) -> None:
     assert ModelCard(card).data.metrics is None
 
 
+def test_a_figure_without_an_interval_has_none(tmp_path: Path) -> None:
+    """A single record gives no ground for one, and a likelihood of zero no perplexity."""
+    metrics = write_run(tmp_path)["metrics"]
+    lone = {"value": 0.5, "low": None, "high": None}
+    none = {"value": None, "low": None, "high": None}
+    metrics["after"] |= {"ranking_accuracy": lone, "perplexity": none}
+    card = card_of(tmp_path, metrics=metrics)
+    assert "| 50.0 % [-, -] |" in card
+    assert "| - |" in card
+
+
 def test_a_name_from_a_file_is_no_markup(tmp_path: Path) -> None:
     card = card_of(tmp_path, unit="a|b<script>*_[x](y)")
     assert "<script>" not in card

@@ -34,7 +34,7 @@ def site(tmp_path: Path, workbench: Workbench) -> Site:
     ledger = Ledger.open(tmp_path / "here.sqlite", policy)
     made = Site(
         {}, policy, ledger, workbench, max_tokens=64, new_randomness=lambda _id: Randomness.fresh(),
-        inbox=Inbox(tmp_path, "tiny"),
+        inbox=Inbox(tmp_path, "tiny", lambda delivery: f"card of {delivery.run_id}"),
     )  # fmt: skip
     made.commit(Schedule.constant("run-1", 2.0, 0.5, 4, "record"))
     return made
@@ -72,6 +72,7 @@ def test_adapter_and_result_are_kept_for_the_site_alone(
     papers = {"result.json": RESULT, "config.toml": CONFIG, "rounds.jsonl": ROUNDS}
     assert {name: (kept / name).read_bytes() for name in papers} == papers
     assert json.loads((kept / "adapter/adapter_config.json").read_text())["base_model_name_or_path"] == "tiny"
+    assert (kept / "adapter/README.md").read_text() == "card of run-1"
     assert all(folder.stat().st_mode & 0o077 == 0 for folder in (kept, kept.parent, kept.parent.parent))
     tokens = {"input_ids": workbench.model.dummy_inputs["input_ids"] % 50}
     workbench.adapter.load(delivery.adapter)
@@ -186,6 +187,19 @@ def test_an_adapter_that_is_not_finite_and_another_protocol_are_refused(
     resealed = Delivery.of("run-1", workbench.adapter.digest, broken, RESULT)
     assert _refusal(site, resealed) is RefusalCode.MALFORMED
     assert _refusal(site, dataclasses.replace(delivery, protocol=2)) is RefusalCode.PROTOCOL
+
+
+def test_a_card_that_cannot_be_made_leaves_nothing_half(
+    site: Site, delivery: Delivery, tmp_path: Path
+) -> None:
+    whole = site._inbox
+    site._inbox = Inbox(tmp_path, "tiny", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        site.deliver(delivery)
+    site._inbox = whole
+    site.deliver(delivery)
+    (kept,) = (tmp_path / "delivered/run-1").iterdir()
+    assert (kept / "adapter/README.md").is_file()
 
 
 def test_a_site_without_an_inbox_takes_nothing(site: Site, delivery: Delivery, tmp_path: Path) -> None:
