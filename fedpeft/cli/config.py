@@ -41,15 +41,30 @@ def show(path: str, overrides: tuple[str, ...]) -> Answer:
 
 
 @frame.command(
-    "schema", example=("config schema > run.schema.json", "config schema --markdown"), within=command
+    "schema",
+    example=("config schema > run.schema.json", "config schema --markdown", "config schema --of site"),
+    within=command,
 )
 @click.option("--markdown", is_flag=True, help="For reading: every key with its type, default and meaning.")
-def schema(markdown: bool) -> Answer:
+@click.option(
+    "--of",
+    type=click.Choice(["run", "site", "policy"]),
+    default="run",
+    help="Which file: a run's TOML, or in a deployment an organization's SITE.toml or policy.toml.",
+)
+def schema(markdown: bool, of: str) -> Answer:
     """Print a JSON Schema of the TOML, for an editor that completes and checks keys."""
-    from fedpeft.config import json_schema
-    from fedpeft.config.reference import reference
+    if of == "run":
+        from fedpeft.config import json_schema
+        from fedpeft.config.reference import reference
 
-    data = json_schema()
-    if markdown:
-        return Answer(data, reference().rstrip("\n"))
+        data = json_schema()
+        if markdown:
+            return Answer(data, reference().rstrip("\n"))
+    elif markdown:
+        raise click.UsageError("--markdown: goes with --of run alone; leave one of them out")
+    else:
+        from fedpeft.deployment import schemas
+
+        data = {"site": schemas.site_schema, "policy": schemas.policy_schema}[of]()
     return Answer(data, json.dumps(data, indent=2, ensure_ascii=False))

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -43,6 +44,10 @@ COMMANDS: Final = (
     "completion",
 )
 """Every command, in the order of the help; each is the object ``command`` of the module of that name."""
+
+
+_COMPLETES: Final = "_FEDPEFT_COMPLETE"
+"""A shell sets it when it asks how a line may go on."""
 
 
 class _LazyCommands(click.Group):
@@ -87,6 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     switches = Switches()
+    if _COMPLETES in os.environ:
+        from fedpeft.cli import bash
+
+        bash.register()
     try:
         result = _fedpeft.main(arguments, prog_name="fedpeft", standalone_mode=False, obj=switches)
     except click.exceptions.NoArgsIsHelpError as error:

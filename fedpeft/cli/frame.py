@@ -119,12 +119,14 @@ def progress_console() -> Console:
 
 
 def _keys(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The keys that ``--set`` may change, for a shell that completes them."""
+    """The keys that ``--set`` may change, then the values of one that has a list of them, for a shell."""
     from click.shell_completion import CompletionItem
 
-    from fedpeft.config.schema import settable_keys
+    from fedpeft.config.schema import settable_keys, values_of
 
-    return [CompletionItem(f"{key}=") for key in settable_keys() if key.startswith(incomplete)]
+    key, equals, _ = incomplete.partition("=")
+    offered = [f"{key}={value}" for value in values_of(key)] if equals else [f"{k}=" for k in settable_keys()]
+    return [CompletionItem(text) for text in offered if text.startswith(incomplete)]
 
 
 def _print(answer: Answer, as_json: bool) -> None:

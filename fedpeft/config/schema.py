@@ -50,6 +50,15 @@ def settable_keys() -> tuple[str, ...]:
     return tuple(key for key, _ in leaves())
 
 
+def values_of(key: str) -> tuple[str, ...]:
+    """All values of a dotted key that takes one of a few, as ``--set`` takes them; none for other keys."""
+    if key in OPTION_KEYS:
+        return option_names(key)
+    parts = key.split(".")
+    place = ("sites", 0, parts[-1]) if parts[0] == "sites" else tuple(parts)
+    return tuple(_choices(_at(_schema(), place)))
+
+
 def leaves(path: tuple[str | int, ...] = (), prefix: str = "") -> Iterator[tuple[str, JsonDict]]:
     """Every key that holds a value under the table at ``path``, dotted, with its schema."""
     for name, node in _table(_schema(), path).items():
@@ -128,6 +137,15 @@ def _alternatives(node: JsonDict) -> Iterator[str]:
         yield "a path in quotes"
     elif node.get("type") in _TYPES:
         yield " ".join((_TYPES[node["type"]], *_limits(node)))
+
+
+def _choices(node: JsonDict) -> Iterator[str]:
+    """The values of an enumeration, beside null where there is one, or of a switch."""
+    for part in node.get("anyOf", [node]):
+        found = _resolve(_schema(), part)
+        if found.get("type") == "boolean":
+            yield from ("false", "true")
+        yield from map(str, found.get("enum", [found["const"]] if "const" in found else []))
 
 
 def _limits(node: JsonDict) -> Iterator[str]:

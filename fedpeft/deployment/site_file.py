@@ -35,7 +35,7 @@ from fedpeft.privacy.policy import Policy, describe, load_policy
 from fedpeft.settings import FilePath, NonNegative, Positive, Table, Text
 
 _LEDGERS: Final = "ledger"
-_OTHERS: Final[Mapping[str, frozenset[str] | None]] = {
+SECTIONS: Final[Mapping[str, frozenset[str] | None]] = {
     "model": None,
     "adapter": None,
     "data": None,
@@ -47,7 +47,7 @@ _OTHERS: Final[Mapping[str, frozenset[str] | None]] = {
     "evaluation": frozenset({"private", "labels", "path", "public"}),
     "run": frozenset({"threads"}),
 }
-"""Sections as in a run's TOML, with the keys that are the organization's; ``None``: all."""
+"""Sections that are as in a run's TOML, with the keys that are the organization's; ``None``: all."""
 
 
 class SiteKeys(Table):
@@ -152,8 +152,8 @@ def _foreign_keys(raw: Mapping[str, Any], path: Path) -> list[str]:
     for section, table in raw.items():
         if section == "site":
             continue
-        allowed = _OTHERS.get(section, frozenset())
-        if section not in _OTHERS:
+        allowed = SECTIONS.get(section, frozenset())
+        if section not in SECTIONS:
             problems.append(f"{path}: {section}: is not a section of a SITE.toml; leave it out")
         elif allowed is not None and isinstance(table, dict):
             problems += [
@@ -170,7 +170,7 @@ def _as_run(raw: Mapping[str, Any], policy: Policy) -> dict[str, Any]:
     terms = {"unit": policy.unit, "epsilon": policy.epsilon, "delta": policy.delta}
     sections = {
         name: {key: value for key, value in raw[name].items() if allowed is None or key in allowed}
-        for name, allowed in _OTHERS.items()
+        for name, allowed in SECTIONS.items()
         if isinstance(raw.get(name), dict)
     }
     evaluation = sections.get("evaluation", {})

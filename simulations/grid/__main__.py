@@ -5,11 +5,13 @@
 
 python -m simulations.grid run NAME [NAME ...] [--only CELL ...] [--minutes M]
 python -m simulations.grid table NAME
+python -m simulations.grid schema > experiment.schema.json
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -20,7 +22,7 @@ from fedpeft.cli.progress import showing_progress
 from fedpeft.errors import FedpeftError, UserError
 from fedpeft.shared import Shared
 from simulations.grid.cells import run_experiment
-from simulations.grid.experiment import load_experiment
+from simulations.grid.experiment import experiment_schema, load_experiment
 from simulations.grid.figures import draw
 from simulations.grid.results import read_lines
 from simulations.grid.table import make_rows, make_table, put_between_markers
@@ -49,6 +51,9 @@ def main(arguments: Sequence[str] | None = None, places: Places | None = None) -
     asked = _parse(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("simulations").setLevel(logging.INFO)
+    if asked.action == "schema":
+        print(json.dumps(experiment_schema(), indent=2))
+        return 0
     try:
         return _run(asked, places) if asked.action == "run" else _table(asked.name, places)
     except UserError as error:
@@ -76,6 +81,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     run.add_argument("--only", nargs="+", default=(), metavar="CELL", help="names or patterns of cells")
     run.add_argument("--minutes", type=float, metavar="M", help="begin no cell that would end later")
     actions.add_parser("table", help="make table and figure of what is there").add_argument("name")
+    actions.add_parser("schema", help="print a JSON Schema of an experiment's TOML, for editors")
     return parser.parse_args(arguments)
 
 

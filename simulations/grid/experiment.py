@@ -104,6 +104,12 @@ class Experiment:
     cells: tuple[Cell, ...]
 
 
+def experiment_schema() -> dict[str, Any]:
+    """A JSON Schema of an experiment's TOML, for editors; ``load_experiment`` checks its runs."""
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return dialect | ExperimentTable.model_json_schema()
+
+
 def load_experiment(name: str, folder: Path) -> Experiment:
     """Read and check ``NAME.toml`` or ``NAME.py`` in ``folder``, every cell included.
 

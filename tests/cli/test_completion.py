@@ -14,7 +14,8 @@ import pytest
 from fedpeft.cli import main
 from fedpeft.cli.entry import COMMANDS
 from fedpeft.config import load_config
-from fedpeft.config.schema import settable_keys
+from fedpeft.config.schema import settable_keys, values_of
+from fedpeft.errors import ConfigError
 
 HEAVY = {"torch", "transformers", "flwr", "peft"}
 _SHOWS_IMPORTS = (
@@ -44,6 +45,41 @@ def test_commands_options_and_keys_are_offered_without_heavy_imports() -> None:
     assert "--baselines" in offered("simulate run.toml", "--")
     assert offered("plan run.toml --set", "privacy.eps") == ["privacy.epsilon="]
     assert "completion" in offered("", "com")
+
+
+def test_values_are_offered_where_there_are_a_few() -> None:
+    """As bash splits the line: ``=`` is a word of its own there, and what stands before it stays."""
+    assert offered("plan run.toml --set privacy.allocation", "=")[:2] == ["anadp", "instability"]
+    assert offered("plan run.toml --set privacy.allocation =", "k") == ["kl"]
+    assert offered("plan run.toml --set = privacy.allocation =", "k") == ["kl"]
+    assert offered("plan run.toml --set =", "privacy.allocation_") == ["privacy.allocation_start="]
+    assert offered("plan run.toml --set privacy.epsilon = 4 --set evaluation.public =", "t") == ["true"]
+    assert offered("plan run.toml --set privacy.epsilon", "=") == []
+    assert "--json" in offered("plan run.toml --set privacy.epsilon = 4", "--")
+
+
+def test_other_shells_are_given_the_whole_word() -> None:
+    environment = os.environ | {
+        "_FEDPEFT_COMPLETE": "zsh_complete", "COMP_CWORD": "4",
+        "COMP_WORDS": "fedpeft plan run.toml --set privacy.allocation=k",
+    }  # fmt: skip
+    call = [sys.executable, "-c", "from fedpeft.cli import main\nmain()"]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[1] == "privacy.allocation=kl"
+
+
+def test_every_value_that_is_offered_can_be_set(tmp_path) -> None:
+    """Together they may not go together; none of them is unknown to its own key."""
+    given = [f"{key}={value}" for key in settable_keys() for value in values_of(key)]
+    assert {"method=dp-selft", "run.tensorboard=true", "model.dtype=bfloat16"} <= set(given)
+    (tmp_path / "run.toml").write_text('[[sites]]\nname = "torch"\n', "utf-8")
+    for one in given:
+        key, _, value = one.replace("sites.NAME", "sites.torch").partition("=")
+        try:
+            load_config(tmp_path / "run.toml", [f"{key}={value}"])
+        except ConfigError as error:
+            told = [problem for problem in error.problems if problem.startswith(f"{key} = ")]
+            assert not any("must be" in problem for problem in told), told
 
 
 def test_every_key_that_is_offered_can_be_set(tmp_path) -> None:

@@ -244,3 +244,12 @@ def test_schema_is_json_either_way(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "schema", "--json"]) == 0
     assert capsys.readouterr().out == text
     assert json.loads(text)["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("of", ["site", "policy"])
+def test_schemas_of_what_an_organization_writes(of: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "schema", "--of", of]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert ("site" if of == "site" else "expires") in found["required"]
+    assert main(["config", "schema", "--of", of, "--markdown"]) == 2
+    assert "--markdown: goes with --of run alone; leave one of them out" in capsys.readouterr().err

@@ -20,6 +20,16 @@ ROOT = Path(__file__).resolve().parents[2]
 NO_RUNS = {"mutants.toml"}
 """What lies among the runs and is none."""
 
+ELSEWHERE = {
+    "pyproject.toml": "other programs'",
+    "app-pyproject.toml": "Flower's",
+    "flower-config.toml": "Flower's",
+    "mutants.toml": "changes of the code, for simulations/mutants.py",
+    "SITE.toml": "tests/deployment/test_schemas.py",
+    "policy.toml": "tests/deployment/test_schemas.py",
+}
+"""TOMLs that are no runs: whose they are, or where they are held against their own schema."""
+
 RUNS = [path for path in sorted((ROOT / "simulations").glob("*.toml")) if path.name not in NO_RUNS]
 TEMPLATE = ROOT / "fedpeft" / "deployment" / "templates" / "coordinator" / "run.toml"
 
@@ -135,6 +145,16 @@ def test_it_accepts_every_toml_that_ships(validator: Draft202012Validator, path:
 
 def test_the_runs_that_ship_are_found() -> None:
     assert {"quickstart.toml", "medquad.toml", "sst2.toml"} <= {path.name for path in RUNS}
+
+
+def test_every_toml_of_the_repository_has_a_schema_or_another_owner() -> None:
+    """Experiments have one of their own (``tests/simulations/grid/test_experiment.py``)."""
+    folders = ("fedpeft", "simulations", "client", "server", "docs")
+    found = [path for name in folders for path in sorted((ROOT / name).rglob("*.toml"))]
+    assert len(found) > 15
+    for path in [*found, *ROOT.glob("*.toml")]:
+        is_experiment = path.parent == ROOT / "simulations" / "experiments"
+        assert path in [*RUNS, TEMPLATE] or is_experiment or path.name in ELSEWHERE, path
 
 
 def test_it_accepts_what_is_written_for_a_user(validator: Draft202012Validator, tmp_path: Path) -> None:

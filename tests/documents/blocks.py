@@ -13,13 +13,15 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
+    ROOT / "simulations" / "README.md",  # a page of the site, too
     *(path for path in sorted((ROOT / "docs").rglob("*.md")) if "reference" not in path.parts),
 ]
 """Everything that is read to learn how to use it; the pages of the reference are made from the program."""
 
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`(fedpeft [^`]+)`")
-_PROGRAM = re.compile(r"^(fedpeft|make|flwr|pip) ", re.MULTILINE)  # otherwise it is a formula
+_PROGRAM = re.compile(r"^(fedpeft|make|flwr|pip|python) ", re.MULTILINE)  # otherwise it is a formula
+_MODULE = re.compile(r"python -m (simulations\S*)(?: (?:run |table )?(\w+))?")
 _COMMENT = re.compile(r"\s+#.*$")
 
 
@@ -69,3 +71,8 @@ def inline_commands(document: Path) -> list[list[str]]:
     """The words of every ``fedpeft`` command that stands in the text, with its program left out."""
     text = _FENCE.sub("", document.read_text("utf-8"))
     return [shlex.split(" ".join(command.split()))[1:] for command in _INLINE.findall(text)]
+
+
+def programs(document: Path) -> list[tuple[str, str]]:
+    """Every program of ``simulations`` that a document names anywhere, with its first argument or ``""``."""
+    return [(match[1], match[2] or "") for match in _MODULE.finditer(document.read_text("utf-8"))]

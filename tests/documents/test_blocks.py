@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import importlib.util
 import re
 import shlex
 import tomllib
@@ -21,9 +22,10 @@ import pytest
 import fedpeft
 from fedpeft.cli import main
 from fedpeft.cli.entry import _fedpeft
-from fedpeft.config import parse_config
+from fedpeft.config import load_config, parse_config
 from fedpeft.privacy.policy import load_policy
-from tests.documents.blocks import DOCUMENTS, ROOT, blocks_of, inline_commands, shell_commands
+from simulations.grid.experiment import ExperimentTable
+from tests.documents.blocks import DOCUMENTS, ROOT, blocks_of, inline_commands, programs, shell_commands
 
 NOT_RUN = {
     r"fedpeft doctor$": "loads the default backbone, which takes a download and minutes",
@@ -36,11 +38,12 @@ NOT_RUN = {
     r"fedpeft synthesize ": "tried by tests/e2e/test_synthesis.py, and takes long",
     r"fedpeft init \w+ DIR --help": "DIR stands for a folder; tried by tests/deployment/test_commands.py",
     r"make (demo|test|install)\b": "sets up an environment, or runs these tests",
-    r"source \.venv/bin/activate$": "belongs to the shell",
+    r"source (\.venv/bin/activate$|<\()": "belongs to the shell",
     r"(cd|export|mkdir|cat) ": "belongs to the shell",
     r"(ssh-keygen|fedpeft bundle) ": "needs what flwr builds; tried by tests/deployment/test_bundles.py",
     r"(APP=\S+ )?\./\w+\.sh": "starts servers of other machines; tried by tests/e2e/test_deployment.py",
     r"pip install": "needs a package registry",
+    r"python -m simulations\.": "takes minutes or hours; tried by tests/simulations",
     r"flwr |flower-superlink": "starts Flower's own processes; tried by tests/flower",
 }
 """Commands that are not run here, and why."""
@@ -108,11 +111,14 @@ def test_configurations_are_sound(document: Path, workplace: Path) -> None:
     for block in blocks_of(document):
         if block.language != "toml":
             continue
+        found = tomllib.loads(block.text)
         if block.title.endswith("policy.toml"):
             (workplace / "policy.toml").write_text(block.text, encoding="utf-8")
             load_policy(workplace / "policy.toml")
             continue
-        found = tomllib.loads(block.text)
+        if "cells" in found:
+            _check_experiment(found)
+            continue
         for name, table in BASE.items() if "sites" not in found else ():
             given = found.get(name, {})
             found[name] = {**table, **given} if isinstance(table, dict) else copy.deepcopy(table)
@@ -120,6 +126,22 @@ def test_configurations_are_sound(document: Path, workplace: Path) -> None:
             parse_config(found, workplace)
         except fedpeft.ConfigError as error:
             pytest.fail(f"{document.name}:{block.line}: {error}")
+
+
+def _check_experiment(tables: dict[str, Any]) -> None:
+    """Its keys are those of an experiment, and every cell of it is a run."""
+    experiment = ExperimentTable.model_validate(tables)
+    for cell in experiment.cells:
+        load_config(ROOT / "simulations" / Path(experiment.base).name, (*experiment.set, *cell.set))
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "simulations" / "benchmarks" / "README.md"])
+def test_programs_that_are_named_exist(document: Path) -> None:
+    for module, argument in programs(document):
+        assert importlib.util.find_spec(module) is not None, module
+        folder = {"simulations.benchmarks": "benchmarks", "simulations.grid": "experiments"}.get(module)
+        if folder and argument not in ("", "NAME", "table"):
+            assert list((ROOT / "simulations" / folder).glob(f"{argument}.*")), argument
 
 
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if "```python" in d.read_text("utf-8")])

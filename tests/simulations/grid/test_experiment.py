@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
+from fedpeft.config import json_schema, to_toml
 from fedpeft.errors import ConfigError
 from simulations.grid import experiment as experiment_module
-from simulations.grid.__main__ import Places
-from simulations.grid.experiment import Cell, is_same, load_experiment, portable
+from simulations.grid.__main__ import Places, main
+from simulations.grid.experiment import Cell, experiment_schema, is_same, load_experiment, portable
 
 EXPERIMENTS = Path(experiment_module.__file__).parents[1] / "experiments"
 SHIPPED = sorted(path for path in EXPERIMENTS.glob("*") if path.suffix in (".toml", ".py"))
@@ -46,8 +49,6 @@ def test_without_seeds_noise_is_the_operating_systems(places: Places) -> None:
 
 
 def test_a_python_file_says_the_same(places: Places) -> None:
-    import tomllib
-
     content = tomllib.loads((places.experiments / "tiny.toml").read_text())
     (places.experiments / "code.py").write_text(f"EXPERIMENT = {content!r}\n")
     python = load_experiment("code", places.experiments).cells
@@ -120,9 +121,41 @@ def test_an_unknown_name_is_told_with_those_there_are(places: Places) -> None:
         load_experiment("../tiny", places.experiments)
 
 
+def schema_problems(tables: dict) -> list[str]:
+    Draft202012Validator.check_schema(experiment_schema())
+    return [error.message for error in Draft202012Validator(experiment_schema()).iter_errors(tables)]
+
+
+@pytest.mark.parametrize("path", [p for p in SHIPPED if p.suffix == ".toml"], ids=lambda path: path.stem)
+def test_the_schema_accepts_what_ships(path: Path) -> None:
+    assert schema_problems(tomllib.loads(path.read_text("utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"titel": "x"}, {"title": ""}, {"base": 3}, {"seeds": [-1]}, {"seeds": 1}, {"set": "a=1"},
+        {"cells": []}, {"cells": [{"name": "a/b"}]}, {"cells": [{"kind": "run"}]}, {"minutes": 0},
+        {"version": 0}, {"cells": [{"name": "a", "kind": "alone"}]}, {"metrics": [1]},
+    ],
+)  # fmt: skip
+def test_the_schema_sees_what_is_wrong(places: Places, change: dict) -> None:
+    tables = tomllib.loads((places.experiments / "tiny.toml").read_text())
+    assert schema_problems(tables) == []
+    assert schema_problems(tables | change)
+
+
+def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == experiment_schema()
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_experiments_are_sound(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDPEFT_DATA_ROOT", str(tmp_path))
     experiment = load_experiment(path.stem, path.parent)
     assert experiment.table.minutes <= 8
+    validator = Draft202012Validator(json_schema())
+    for cell in experiment.cells:
+        assert list(validator.iter_errors(tomllib.loads(to_toml(cell.config)))) == [], cell.name
     assert all(cell.config.evaluation.public for cell in experiment.cells)
