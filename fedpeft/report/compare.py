@@ -77,10 +77,7 @@ def _metric(runs: Sequence[RunFolder], name: str) -> Chart | None:
     if not known:
         return None
     factor = 100.0 if name.endswith("accuracy") else 1.0
-    intervals = [
-        Interval(label, factor * m["value"], factor * m["low"], factor * m["high"], i)
-        for i, (label, m) in enumerate(known)
-    ]
+    intervals = [Interval.of(label, m, factor, i) for i, (label, m) in enumerate(known)]
     heading = words.metric_name(name)
     alt = f"{heading} after: " + "; ".join(f"{label} {words.with_interval(name, m)}" for label, m in known)
     rows = tuple((label, words.with_interval(name, m)) for label, m in found)

@@ -36,7 +36,7 @@ def offered(words: str, incomplete: str) -> list[str]:
     call = [sys.executable, "-c", _SHOWS_IMPORTS]
     done = subprocess.run(call, env=environment, capture_output=True, text=True, check=True)
     assert done.stderr == "set()"
-    return [line.partition(",")[2] for line in done.stdout.splitlines()]
+    return [line.partition(",")[2] for line in done.stdout.splitlines() if line]
 
 
 def test_commands_options_and_keys_are_offered_without_heavy_imports() -> None:

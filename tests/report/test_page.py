@@ -229,3 +229,16 @@ def test_a_page_that_cannot_be_written_is_no_failure_of_the_run(
     assert "result.json" in caplog.text
     with pytest.raises(RunDirectoryError, match="is not a run"):
         read_run(tmp_path / "nothing")
+
+
+def test_a_figure_without_an_interval_is_drawn_without_one(tmp_path: Path) -> None:
+    """A single record gives no ground for an interval."""
+    write_run(tmp_path / "one")
+    for name in ("result.json", "metrics.jsonl"):
+        path = tmp_path / "one" / name
+        text = re.sub(r'"(low|high)": [-\d.e]+', r'"\1": null', path.read_text("utf-8"))
+        assert '"low": null' in text
+        path.write_text(text, encoding="utf-8")
+    run = read_run(tmp_path / "one")
+    assert "44.0 % [-, -]" in make_page([run])
+    assert "Side by side" in make_page([run, run])

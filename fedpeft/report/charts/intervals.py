@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fedpeft.report.charts.canvas import MUTED, colour, draw, short
+from fedpeft.types import JsonDict
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +18,21 @@ class Interval:
     """One value.
 
     Attributes:
+        low: with ``high``, its interval; ``None`` where an end is not known, as of a single record.
         group: index of its colour.
     """
 
     name: str
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     group: int = 0
+
+    @classmethod
+    def of(cls, name: str, measured: JsonDict, factor: float, group: int) -> Interval:
+        """A figure of ``result.json`` that has a value, times ``factor``."""
+        low, high = (None if measured[end] is None else factor * measured[end] for end in ("low", "high"))
+        return cls(name, factor * measured["value"], low, high, group)
 
 
 def intervals_chart(name: str, intervals: Sequence[Interval], *, x: str) -> str:
@@ -38,7 +46,8 @@ def intervals_chart(name: str, intervals: Sequence[Interval], *, x: str) -> str:
 
     def paint(_figure: Figure, axes: Axes) -> None:
         for i, item in enumerate(intervals):
-            axes.plot([item.low, item.high], [i, i], color=colour(item.group), linewidth=2)
+            if item.low is not None and item.high is not None:
+                axes.plot([item.low, item.high], [i, i], color=colour(item.group), linewidth=2)
             axes.plot([item.value], [i], "o", color=colour(item.group), markersize=6)
         axes.set_yticks(range(len(intervals)), [short(item.name) for item in intervals])
         axes.set_ylim(len(intervals) - 0.5, -0.5)

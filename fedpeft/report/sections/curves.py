@@ -38,7 +38,7 @@ def _metric(run: RunFolder, name: str, prefix: str) -> Chart | None:
     line = Line(
         words.metric_name(name),
         tuple((number, factor * m["value"]) for number, m in points),
-        tuple((number, factor * m["low"], factor * m["high"]) for number, m in points),
+        tuple((n, factor * m["low"], factor * m["high"]) for n, m in points if None not in m.values()),
     )
     labels = () if run.config is None else run.config.evaluation.labels
     heading = words.metric_name(name, labels)

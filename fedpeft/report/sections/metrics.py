@@ -75,10 +75,7 @@ def _chart(run: RunFolder, found: JsonDict, name: str, prefix: str) -> Chart | N
     if not known:
         return None
     factor = 100.0 if name.endswith("accuracy") else 1.0
-    intervals = [
-        Interval(label, factor * m["value"], factor * m["low"], factor * m["high"], group)
-        for label, m, group in known
-    ]
+    intervals = [Interval.of(label, m, factor, group) for label, m, group in known]
     heading = words.metric_name(name, found.get("labels", ()))
     alt = f"{heading}: " + "; ".join(f"{label} {words.with_interval(name, m)}" for label, m, _ in known) + "."
     rows = tuple(
