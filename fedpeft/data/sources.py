@@ -62,7 +62,8 @@ def check_sources(
     if data.source == "sites":
         return [
             'data.source = "sites": the records are at the organizations, so this is no simulation; start it '
-            "with `flwr run`, or name a source that this machine has"
+            "with `flwr run` (the coordinator's run.sh, and resume.sh to go on), or name a source that this "
+            "machine has"
         ]
     problems: list[str] = []
     owners: dict[str, str] = {}
