@@ -20,7 +20,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from fedpeft.data.embedding import DIMENSION
 from fedpeft.delivery import PAPERS, Delivery
-from fedpeft.errors import Refusal
+from fedpeft.errors import LedgerError, Refusal
 from fedpeft.privacy.histogram import MAX_BINS, PrivateHistogram, VoteRequest
 from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
 from fedpeft.site import wire
@@ -225,6 +225,9 @@ def _codes_only(serve: Method, method: str) -> Method:
         except Refusal as refusal:
             _log.warning("refused %s: %s", method, refusal)
             return wire.encode_refusal(refusal.code)
+        except LedgerError as error:  # a full disk, say: its line tells what to mend
+            _log.error("failed to serve %s: %s", method, error)
+            return wire.encode_refusal(RefusalCode.UNAVAILABLE)
         except Exception:  # whatever it is, its text must not leave
             _log.exception("failed to serve %s", method)
             return wire.encode_refusal(RefusalCode.UNAVAILABLE)

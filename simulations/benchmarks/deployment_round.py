@@ -28,59 +28,62 @@ from simulations.deployed.processes import Processes
 ROUNDS: Final = 7
 _PATIENCE_S: Final = 900.0
 _WIDE_RANK: Final = 305
-_SMOL: Final = "smollm2-135m-instruct"
+_SMOL: Final = {"backbone": "smollm2-135m-instruct"}
+WAYS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "tiny": {"rank": 2},
+    "smollm2": {"rank": 2, "model": _SMOL},
+    "small_adapter": {"rank": 1, "wide": True},
+    "large_adapter": {"rank": _WIDE_RANK, "wide": True},
+    "tiny_loaded": {"rank": 2, "resident": False},
+    "smollm2_loaded": {"rank": 2, "model": _SMOL, "resident": False},
+}
+"""What is measured, one deployment each."""
 
 
 def run(quick: bool = False) -> dict[str, object]:
-    """Seconds a round of each way; ``quick``: the tiny backbone alone, two rounds."""
-    found: dict[str, object] = {"tiny": _measure({}, rank=2, rounds=2 if quick else ROUNDS)}
+    """Seconds a round of each way, and the machine's load; ``quick``: the tiny backbone alone, two rounds."""
     if quick:
-        return found
-    smol = {"backbone": _SMOL}
-    with tempfile.TemporaryDirectory() as name:
-        backbone = tiny_backbone(hidden=1024)
-        with quiet():
-            backbone.model.save_pretrained(name)
-        backbone.tokenizer.save_pretrained(name)
-        wide = {"backbone": name}
-        found |= {
-            "tiny_loaded": _measure({}, rank=2, rounds=ROUNDS, resident=False),
-            "smollm2": _measure(smol, rank=2, rounds=ROUNDS),
-            "smollm2_loaded": _measure(smol, rank=2, rounds=ROUNDS, resident=False),
-            "small_adapter": _measure(wide, rank=1, rounds=ROUNDS),
-            "large_adapter": _measure(wide, rank=_WIDE_RANK, rounds=ROUNDS),
-        }
-    return found
+        return {"tiny": _measure({}, rank=2, rounds=2)}
+    return {way: measure(way) for way in WAYS}
+
+
+def measure(way: str) -> dict[str, object]:
+    """One of :data:`WAYS`."""
+    given = dict(WAYS[way])
+    if given.pop("wide", False):
+        with tempfile.TemporaryDirectory() as name:
+            backbone = tiny_backbone(hidden=1024)
+            with quiet():
+                backbone.model.save_pretrained(name)
+            backbone.tokenizer.save_pretrained(name)
+            return _measure({"backbone": name}, rounds=ROUNDS, **given)
+    return _measure(given.pop("model", {}), rounds=ROUNDS, **given)
 
 
 def rows(result: Mapping[str, Any]) -> list[Row]:
-    """For the table."""
-    rows = [_row(result["tiny"], "trivial round over real processes, resident tiny backbone", "< 10 s", 10.0)]
-    if "smollm2" not in result:
-        return rows
-    resident = result["smollm2"]["seconds"] - result["tiny"]["seconds"]
-    loaded = result["smollm2_loaded"]["seconds"]
-    small, large = result["small_adapter"], result["large_adapter"]
-    added = large["seconds"] - small["seconds"]
-    return [
-        *rows,
-        _row(result["smollm2"], "the same, resident SmolLM2", "< 10 s", 10.0),
-        Row(
-            "what the larger backbone adds to a round, resident",
-            "loaded each round",
-            "",
+    """For the table; of the ways that were measured."""
+    found = []
+    if "tiny" in result:
+        measure = "trivial round over real processes, resident tiny backbone"
+        found.append(_row(result["tiny"], measure, "< 10 s", 10.0))
+    if "smollm2" in result:
+        found.append(_row(result["smollm2"], "the same, resident SmolLM2", "< 10 s", 10.0))
+    if {"tiny", "smollm2", "tiny_loaded", "smollm2_loaded"} <= set(result):
+        resident = result["smollm2"]["seconds"] - result["tiny"]["seconds"]
+        loaded = result["smollm2_loaded"]["seconds"]
+        figure = (
             f"{resident:+.1f} s against {loaded - result['tiny_loaded']['seconds']:+.1f} s "
-            f"(loaded each round: {loaded:.1f} s)",
-            None,
-        ),
-        Row(
-            f"what an adapter of {large['adapter_mb']:.1f} MB adds to a round",
-            f"one of {small['adapter_mb']:.2f} MB",
-            "< 5 s",
-            f"{added:.1f} s ({large['seconds']:.1f} against {small['seconds']:.1f} s)",
-            added < 5.0,
-        ),
-    ]
+            f"(loaded each round: {loaded:.1f} s)"
+        )
+        what = "what the larger backbone adds to a round, resident"
+        found.append(Row(what, "loaded each round", "", figure, None))
+    if {"small_adapter", "large_adapter"} <= set(result):
+        small, large = result["small_adapter"], result["large_adapter"]
+        added = large["seconds"] - small["seconds"]
+        figure = f"{added:.1f} s ({large['seconds']:.1f} against {small['seconds']:.1f} s)"
+        what = f"what an adapter of {large['adapter_mb']:.1f} MB adds to a round"
+        found.append(Row(what, f"one of {small['adapter_mb']:.2f} MB", "< 5 s", figure, added < 5.0))
+    return found
 
 
 def _row(measured: Mapping[str, Any], measure: str, bar: str, most: float) -> Row:
@@ -105,7 +108,8 @@ def _measure(model: Mapping[str, str], *, rank: int, rounds: int, resident: bool
         records = rounds_of(out)
     seconds = [sum(record["seconds"].values()) for record in records[1:]]
     size_mb = records[0]["bytes_up"] / len(records[0]["answered"]) / 1e6
-    return {"seconds": statistics.median(seconds), "rounds": seconds, "adapter_mb": size_mb}
+    load = os.getloadavg()[1]
+    return {"seconds": statistics.median(seconds), "rounds": seconds, "adapter_mb": size_mb, "load": load}
 
 
 def _start_without_sites(deployment: Deployment) -> None:

@@ -132,6 +132,7 @@ def test_no_text_of_an_exception_leaves(
         sent = _everything_sent(listen(fake_site(error)), method, MESSAGES[method])
     assert sent == repr(wire.encode_refusal(RefusalCode.UNAVAILABLE).SerializeToString())
     assert SECRET in caplog.text  # the site's own log has it
+    assert ("Traceback" in caplog.text) != isinstance(error, LedgerError)  # which is told in one line
 
 
 def test_without_the_interceptor_the_text_would_leave(
