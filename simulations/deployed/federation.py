@@ -236,6 +236,13 @@ class Deployment:
         """Go on with an interrupted run."""
         self._run_command(out.name, "resume.sh", out)
 
+    def go_on(self, out: Path) -> None:
+        """Resume a run, or start it again if it had not begun."""
+        if (out / "config.toml").exists():
+            self.resume(out)
+        else:
+            self._run_command(out.name, "run.sh", out)
+
     def wait_rounds(self, out: Path, number: int) -> None:
         """Wait until so many rounds are complete."""
         self.processes.wait(lambda: len(rounds_of(out)) >= number, f"round {number}", show=f"run-{out.name}")
@@ -274,10 +281,7 @@ class Deployment:
                 if resumed >= resumes:
                     break
                 resumed, idle_since = resumed + 1, now
-                if (out / "config.toml").exists():
-                    self.resume(out)
-                else:  # it had not begun
-                    self._run_command(out.name, "run.sh", out)
+                self.go_on(out)
             if now > end:
                 break
             time.sleep(0.3)

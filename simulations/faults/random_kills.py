@@ -12,6 +12,7 @@ from simulations.deployed.federation import rounds_of
 from simulations.faults.trial import Findings, Scenario, Trial
 
 ROUNDS, KILLS, SEED = 20, 20, 0
+IDLE_S = 30.0
 _VICTIMS = (
     ("site", "site-site0"), ("site", "site-site1"), ("site", "site-site0"), ("site", "site-site1"),
     ("serverapp", "superexec"), ("superexec", "superexec"), ("superlink", "superlink"),
@@ -44,8 +45,8 @@ def _until_it_moves(trial: Trial, out: Path, before: int) -> int:
         now = time.monotonic()
         if trial.deployment.conducts:
             idle_since = now
-        elif now - idle_since > 15:
-            trial.deployment.resume(out)
+        elif now - idle_since > IDLE_S:
+            trial.deployment.go_on(out)
             resumes, idle_since = resumes + 1, now
         time.sleep(0.3)
     return resumes
