@@ -21,7 +21,7 @@ DOCUMENTS = [
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`(fedpeft [^`]+)`")
 _PROGRAM = re.compile(r"^(fedpeft|make|flwr|pip|python) ", re.MULTILINE)  # otherwise it is a formula
-_MODULE = re.compile(r"python -m (simulations\S*)(?: (?:run |table )?(\w+))?")
+_MODULE = re.compile(r"python -m (simulations(?:\.\w+)*)(?: (?:run |table )?(\w+))?")
 _COMMENT = re.compile(r"\s+#.*$")
 
 
