@@ -21,7 +21,7 @@ from typing import Final
 import click
 
 from fedpeft import __version__
-from fedpeft.cli.frame import Switches
+from fedpeft.cli.frame import Group, Switches
 
 COMMANDS: Final = (
     "new",
@@ -50,7 +50,7 @@ _COMPLETES: Final = "_FEDPEFT_COMPLETE"
 """A shell sets it when it asks how a line may go on."""
 
 
-class _LazyCommands(click.Group):
+class _LazyCommands(Group):
     """Imports the module of a command when the command is looked at, and no earlier."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002

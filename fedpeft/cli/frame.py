@@ -48,6 +48,17 @@ class Answer:
     exit_code: int = 0
 
 
+class Group(click.Group):
+    """A group whose help says of each command its whole first sentence, over several lines if it must."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands; click's own cuts sentences off."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, (one.help or "").partition("\n\n")[0]) for name, one in found if one is not None]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, " ".join(text.split())) for name, text in rows])
+
+
 def command(
     name: str, *, example: str | tuple[str, ...], within: click.Group | None = None
 ) -> Callable[[Callable[..., Answer]], click.Command]:
@@ -79,7 +90,7 @@ def command(
 
 def group(name: str, *, example: str) -> Callable[[Callable[[], None]], click.Group]:
     """Make a function the head of a group of commands; its docstring is the help."""
-    return click.group(name, epilog=_epilog(example))
+    return click.group(name, cls=Group, epilog=_epilog(example))
 
 
 def run_file(function: Callable[..., Any]) -> Callable[..., Any]:

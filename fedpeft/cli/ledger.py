@@ -120,7 +120,7 @@ def _lines(report: VerifyReport) -> Iterable[str]:
             f"  run {run.run_id[:12]}: {run.steps_spent} of {run.steps_committed} steps at multiplier "
             f"{_noise(run.parts)}, rate {run.sampling_rate:g}{_votes(run.votes)}; epsilon spent "
             f"{run.epsilon_spent:.4f} of {run.epsilon_committed:.4f}; {run.second_accountant} of opacus says "
-            f"{run.second_opinion:.4f}"
+            f"at most {run.second_opinion:.4f}"
         )
     if report.left is not None:
         yield f"  left for the next run: epsilon {report.left.epsilon:.4f} at delta {report.left.delta:.3g}"

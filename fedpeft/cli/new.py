@@ -49,7 +49,8 @@ def command(path: Path, yes: bool, **given: str | None) -> Answer:
         raise ConfigError(f"{path}: cannot be written ({error.strerror}); name another file") from error
     config = load_config(path)
     then = [f"fedpeft {verb} {path}" for verb in ("config check", "plan", "simulate")]
-    lines = [f"{path} is written: {config}"]
+    told = str(config).removeprefix("<RunConfig ").removesuffix(">")
+    lines = [f"{path} is written: {told}"]
     lines += [f"warning: {warning}" for warning in warnings_of(config)]
     lines += ["next:", *(f"  {line}" for line in then)]
     return Answer({"file": str(path), "warnings": warnings_of(config), "next": then}, "\n".join(lines))

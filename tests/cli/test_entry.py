@@ -94,6 +94,16 @@ def test_the_example_of_a_command_is_a_call_it_understands(
             command.make_context(path[-1], example[len(path) :])
 
 
+@pytest.mark.parametrize("path", [(), ("config",), ("ledger",), ("site",)], ids=" ".join)
+def test_the_list_of_commands_is_cut_nowhere(
+    path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*path, "--help"]) == 0
+    listed = capsys.readouterr().out.partition("Commands:")[2]
+    assert len(listed.splitlines()) > 2
+    assert not re.search(r"\.\.\.$", listed, re.MULTILINE)
+
+
 def test_every_file_with_a_command_is_registered() -> None:
     folder = Path(entry.__file__).parent
     defines_command = re.compile(r"^def command\(", re.MULTILINE)
