@@ -63,15 +63,16 @@ def train_writer(
     """
     config, home = workspace.config, folder / FOLDER
     sites = booth.commit(SYNTHESIS)
-    if not sites:
+    kept = home / CHECKPOINT_FOLDER
+    begun = load(kept) if (kept / FILE_NAME).is_file() else None
+    if not sites and begun is None:
         return None
     schedules = {site: booth.begun.schedules[site] for site in sites}
-    kept = home / CHECKPOINT_FOLDER
     fresh = Checkpoint.fresh(booth.begun.run_id, workspace.adapter.zeros(), {}, schedules)
     outcome = run_rounds(
         transport,
-        _round_plan(config, plan, workspace.adapter.digest, len(sites)),
-        load(kept) if (kept / FILE_NAME).is_file() else fresh,
+        _round_plan(config, plan, workspace.adapter.digest, max(1, len(sites))),
+        begun or fresh,
         schedule=lambda _facts: schedules,
         new_aggregator=maker_of(config.federation.aggregation, workspace.adapter),
         optimizer=make_server_optimizer(config.federation),
@@ -79,7 +80,7 @@ def train_writer(
     )
     if outcome.stopped_because == "interrupted":
         raise KeyboardInterrupt
-    _note(booth, outcome, sites, config.training.local_steps)
+    _note(booth, outcome, sites, plan, config.training.local_steps)
     for site, reason in sorted(booth.left_out.items()):
         _log.warning("synthesis: the generator learns nothing from %s (%s)", site, reason)
     state = outcome.state
@@ -106,10 +107,14 @@ def _round_plan(config: RunConfig, plan: Plan, digest: str, num_sites: int) -> R
     )
 
 
-def _note(booth: Booth, outcome: Outcome, sites: list[str], local_steps: int) -> None:
-    """In ``booth``, what each site released, that of a round which did not come to an end included."""
-    state = outcome.state
-    for site in sites:
+def _note(booth: Booth, outcome: Outcome, sites: list[str], plan: Plan, local_steps: int) -> None:
+    """In ``booth``, what each site released, that of a round which did not come to an end included.
+
+    A site that took part before an interruption and is gone since is named like the others; one that came
+    only then is left out.
+    """
+    state, declared = outcome.state, {site.name: site.declared_units for site in plan.sites}
+    for site in sorted({*sites, *state.schedules}):
         rounds = [r["round"] for r in state.records if site in r["answered"] or site in r["dropped"]]
         if len(outcome.events.get(site, ())) > len(rounds):
             rounds.append(state.rounds_completed + 1)
@@ -128,7 +133,8 @@ def _note(booth: Booth, outcome: Outcome, sites: list[str], local_steps: int) ->
             schedule.unit,
         )
         head = state.ledger_heads.get(site, "")
-        booth.contributors[site] = Contribution(booth.declared_units(site), first, event, head, tuple(more))
+        booth.contributors[site] = Contribution(declared[site], first, event, head, tuple(more))
+        booth.left_out.pop(site, None)
 
 
 def _made(folder: Path) -> Path:

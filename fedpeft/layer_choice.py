@@ -60,8 +60,9 @@ def regime_of(config: RunConfig, plan: Plan) -> Regime:
     local_steps = config.training.local_steps
     batches = [site.expected_batch for site in plan.sites]
     rates = learning_rates(config.training, config.federation.rounds)
+    schedules, first = [plan.schedule(site, "") for site in plan.sites], plan.steps_before
     multipliers = [
-        [plan.schedule(site, "").noise_multiplier_at(number * local_steps) for site in plan.sites]
+        [schedule.noise_multiplier_at(first + number * local_steps) for schedule in schedules]
         for number in range(len(rates))
     ]
     return Regime(

@@ -156,6 +156,7 @@ def _arrays(data: JsonDict) -> dict[str, Any]:
 def save_scores(folder: Path, before: Scores | None, after: Scores | None) -> None:
     """Leave the scores of single records in ``folder``, for their owner alone, to pair other runs with."""
     path = folder / SCORES_FILE
+    folder.mkdir(parents=True, exist_ok=True)  # a run that nobody came to has no checkpoint
     path.unlink(missing_ok=True)
     if before is None or after is None:
         return

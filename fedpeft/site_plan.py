@@ -29,7 +29,7 @@ class SitePlan:
     Attributes:
         sampling_rate: probability with which each unit enters a step.
         expected_batch: sampling rate times declared units.
-        noise_multiplier: standard deviation of the noise over the sensitivity; the smallest of the run.
+        noise_multiplier: standard deviation of the noise over the sensitivity; the smallest of the rounds.
         schedule: ``(noise_multiplier, steps)`` of one stretch of steps after another.
         steps: private steps to pay for, over all rounds, the crash reserve included.
         epsilon: of these steps at the run's delta, composed by PLD; at most what was asked for.
@@ -72,18 +72,19 @@ def make_site_plan(config: RunConfig, name: str, declared_units: int, released: 
     epsilon = site_epsilons(config)[name]
     votes = votes_of(config, epsilon)
     before = steps_of(config.synthesis, epsilon, config.delta, rate, config.training.local_steps)
-    parts = _training_parts(config, epsilon, events_beside(config, votes), before)
-    events = steps_as_events(parts, rate)
+    parts, kept = _training_parts(config, epsilon, events_beside(config, votes), before)
+    schedule = (*parts, *kept)
+    events = steps_as_events(schedule, rate)
     return SitePlan(
         name=name,
         declared_units=declared_units,
         sampling_rate=rate,
         expected_batch=rate * declared_units,
         noise_multiplier=min(multiplier for multiplier, _ in parts),
-        schedule=parts,
-        steps=sum(steps for _, steps in parts),
+        schedule=schedule,
+        steps=sum(steps for _, steps in schedule),
         epsilon=epsilon_pld(events, config.delta),
-        epsilon_by_task=epsilon_by_task(config.task_weights, parts, rate, config.delta, released),
+        epsilon_by_task=epsilon_by_task(config.task_weights, schedule, rate, config.delta, released),
         votes=votes,
         before=before,
     )
@@ -91,8 +92,8 @@ def make_site_plan(config: RunConfig, name: str, declared_units: int, released: 
 
 def _training_parts(
     config: RunConfig, epsilon: float, votes: tuple[PrivacyEvent, ...], before: Parts
-) -> Parts:
-    """The multipliers of the rounds, composed with all that comes beside them, and the crash reserve.
+) -> tuple[Parts, Parts]:
+    """The multipliers of the rounds, composed with all beside them, and the crash reserve where it is apart.
 
     A charge that a crash makes uncertain can be paid with a step of no more noise only, so the reserve is at
     the smallest multiplier of the whole run, be it that of a stage before the rounds.
@@ -102,14 +103,10 @@ def _training_parts(
     parts = calibrate_parts(epsilon, delta, rate, _stretches(config, reserve), beside)
     least = min((multiplier for multiplier, _ in before), default=math.inf)
     if not reserve or least >= min(multiplier for multiplier, _ in parts):
-        return parts
+        return parts, ()
     kept = ((least, reserve),)
-    return (
-        *calibrate_parts(
-            epsilon, delta, rate, _stretches(config, 0), (*beside, *steps_as_events(kept, rate))
-        ),
-        *kept,
-    )
+    beside = (*beside, *steps_as_events(kept, rate))
+    return calibrate_parts(epsilon, delta, rate, _stretches(config, 0), beside), kept
 
 
 def _reserve(config: RunConfig) -> int:
@@ -133,7 +130,7 @@ def inflation(config: RunConfig, sites: Sequence[SitePlan]) -> dict[str, float]:
 def _ratio(config: RunConfig, site: SitePlan, stage: str) -> float:
     others = events_beside(config, tuple(vote for vote in site.votes if vote[0] != stage))
     before = () if stage == SYNTHESIS else site.before
-    without = _training_parts(config, site_epsilons(config)[site.name], others, before)
+    without, _ = _training_parts(config, site_epsilons(config)[site.name], others, before)
     return site.schedule[0][0] / without[0][0]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fedpeft.adapters.targets import find_blocks
 from fedpeft.config import RunConfig
 from fedpeft.federation import Scheduler
 from fedpeft.folder import new_run_id
@@ -98,7 +99,7 @@ def choose_by_votes(
     begun = _begun(config, out)
     booth = Booth(transport, terms_of(config, plan, begun.run_id), begun, out)
     blocks = sorted({segment.block for segment in plan.layout.segments})
-    counts = np.zeros(max(blocks) + 1)
+    counts = np.zeros(len(find_blocks(workspace.model)[1]))
     noise = 0.0
 
     def poll(size: int) -> Tally:

@@ -243,7 +243,7 @@ class Site:
 
     def _release(self, request: TrainRequest, units: Units) -> PrivateUpdate:
         """Compute what was charged, and store it before it leaves."""
-        head = self.ledger.head
+        head, how = self.ledger.head, self._workbench.execution
         with self._workbench.lock:
             released = local_update(
                 self._workbench.model,
@@ -253,7 +253,7 @@ class Site:
                 self._local_plan(request),
                 self._new_randomness(request.request_id),
                 self._progress,
-                self._workbench.execution,
+                how if request.stage == TRAINING else how.over_all_tokens(),
                 self._weights,
             )
         if released.event != charged_event(request, self.policy.unit):

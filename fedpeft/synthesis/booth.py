@@ -107,7 +107,7 @@ class Booth:
                 self.left_out[site] = problem
                 continue
             self.contributors[site] = Contribution(
-                self.declared_units(site), request.request_id, answer.event, answer.ledger_head
+                self._facts[site].declared_units, request.request_id, answer.event, answer.ledger_head
             )
             found.append((answer.values, request.noise_multiplier))
         silent = set(requests) - set(self.contributors) - set(self.left_out)
@@ -133,10 +133,6 @@ class Booth:
         taking_part = [site for site in consenting if stage in self.begun.schedules[site].stages]
         self.left_out |= dict.fromkeys(sorted(set(consenting) - set(taking_part)), RefusalCode.POLICY.value)
         return taking_part
-
-    def declared_units(self, site: str) -> int:
-        """The public number of units of a site that was there."""
-        return self._facts[site].declared_units
 
     def _commit_less(
         self, asked: Mapping[str, Schedule], replies: dict[str, RefusalCode | None], stage: str

@@ -13,7 +13,7 @@ import logging
 from typing import ClassVar, Final, final
 
 from fedpeft.data.likeness import plain
-from fedpeft.errors import ConfigError
+from fedpeft.errors import BackboneError, ConfigError
 from fedpeft.synthesis.base import Generated, Generator, Tools
 from fedpeft.synthesis.candidates import read_candidates
 from fedpeft.synthesis.dataset import SyntheticRow
@@ -47,7 +47,10 @@ class Kind(Generator):
         vector = tools.train()
         if vector is None:
             return _instead(pool, UNTRAINED)
-        rows = tools.writer.rows(vector, settings.tasks, settings.size, settings.seed, "generator")
+        try:
+            rows = tools.writer.rows(vector, settings.tasks, settings.size, settings.seed, "generator")
+        except BackboneError:  # it could before noise moved it; what was paid for must not be lost
+            return _instead(pool, SILENT)
         kinds = {plain(row.instruction) for row in rows}
         if len(rows) < min(FEWEST, settings.size) or len(kinds) < 2:
             return _instead(pool, SILENT)

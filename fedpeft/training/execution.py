@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -35,6 +35,10 @@ class Execution:
     prefix: PrefixCache | None = None
     loss_q: float = 0.0
     vocabulary: tuple[int, ...] = ()
+
+    def over_all_tokens(self) -> Execution:
+        """The same for texts, of which the tokens of a few labels would say nothing."""
+        return replace(self, vocabulary=())
 
     def autocasting(self, device: torch.device) -> torch.autocast:
         """The context of a forward pass."""

@@ -11,22 +11,24 @@ import pytest
 from fedpeft import generation
 from fedpeft.checkpoint import load
 from fedpeft.cli.entry import main
-from fedpeft.config import load_config
-from fedpeft.errors import BackboneError, ConfigError, DataError, MechanismError
+from fedpeft.config import RunConfig, load_config
+from fedpeft.errors import BackboneError, ConfigError, DataError, MechanismError, Refusal
 from fedpeft.federation import CHECKPOINT_FOLDER
 from fedpeft.flower.simulation import resume, simulate, synthesize
+from fedpeft.layer_choice import regime_of
 from fedpeft.plan import make_plan
 from fedpeft.privacy.accountant import epsilon
 from fedpeft.privacy.events import events_of
 from fedpeft.privacy.ledger import show, verify
 from fedpeft.privacy.policy import Policy
+from fedpeft.selection.regime import noise_of
 from fedpeft.site.site import Site
 from fedpeft.synthesis.dataset import SyntheticDataset
 from fedpeft.synthesis.generator import INSTEAD, SILENT, UNTRAINED
 from fedpeft.synthesis.writing import Writer
 from fedpeft.testing import tiny_config
 from fedpeft.training.local import Units
-from fedpeft.types import PrivateUpdate, TrainRequest
+from fedpeft.types import PrivateUpdate, RefusalCode, Schedule, SiteFacts, TrainRequest
 from fedpeft.workspace import Workspace
 
 GENERATOR = [
@@ -101,10 +103,8 @@ def test_the_generator_moves_and_training_begins_at_zero(folder: Path, fluent: N
     assert (load(folder / "run" / CHECKPOINT_FOLDER).adapter != state.adapter).any()
 
 
-def test_an_interrupted_generator_goes_on_where_it_was(
-    folder: Path, fluent: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = load_config(folder / "run.toml", GENERATOR)
+def interrupt_after_two(config: RunConfig, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin the run and leave it when the generator has had two of its three rounds."""
     run_rounds = generation.run_rounds
 
     def interrupted(*given: object, **more: object):
@@ -117,12 +117,68 @@ def test_an_interrupted_generator_goes_on_where_it_was(
     with monkeypatch.context() as patch:
         patch.setattr(generation, "run_rounds", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            synthesize(config, folder / "run")
+            synthesize(config, out)
+
+
+def test_an_interrupted_generator_goes_on_where_it_was(
+    folder: Path, fluent: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_after_two(load_config(folder / "run.toml", GENERATOR), folder / "run", monkeypatch)
     assert resume(folder / "run")["rounds_completed"] == 2
     ledger = folder / "run" / "ledger" / "site0.sqlite"
     assert len(show(ledger)) == 5  # nothing was paid twice
     data = SyntheticDataset.read(folder / "run" / "synthetic")
     assert len(data.certificate.contributors["site0"].request_ids) == 3
+
+
+@pytest.mark.parametrize("gone", [("site1",), ("site0", "site1")])
+def test_who_is_gone_after_an_interruption_is_named_and_counted_all_the_same(
+    folder: Path, fluent: None, monkeypatch: pytest.MonkeyPatch, gone: tuple[str, ...]
+) -> None:
+    """The rows depend on what was released before."""
+    config = load_config(folder / "run.toml", [*GENERATOR, "federation.min_sites=1"])
+    interrupt_after_two(config, folder / "run", monkeypatch)
+    facts = Site.facts
+
+    def away(site: Site) -> SiteFacts:
+        if site.policy.identity in gone:
+            raise Refusal(RefusalCode.UNAVAILABLE, "test")
+        return facts(site)
+
+    monkeypatch.setattr(Site, "facts", away)
+    result = resume(folder / "run")
+    certificate = SyntheticDataset.read(folder / "run" / "synthetic").certificate
+    parts = {site: part.request_ids for site, part in certificate.contributors.items()}
+    assert {site: len(ids) for site, ids in parts.items()} == {
+        site: 2 if site in gone else 3 for site in ("site0", "site1")
+    }
+    assert certificate.left_out == {}
+    assert certificate.note == ""
+    spent = result["epsilon_spent_by_site"]["site1"]
+    assert spent == pytest.approx(epsilon([certificate.contributors["site1"].event], 1e-5))
+    assert spent > 0
+    assert main(["ledger", "verify", str(folder / "run")]) == 0
+
+
+def test_who_comes_after_an_interruption_is_left_out_and_trains(
+    folder: Path, fluent: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(folder / "run.toml", [*GENERATOR, "federation.min_sites=1"])
+    commit, away = Site.commit, {"site1"}
+
+    def flaky(site: Site, schedule: Schedule) -> None:
+        if site.policy.identity in away:
+            raise Refusal(RefusalCode.UNAVAILABLE, "test")
+        commit(site, schedule)
+
+    monkeypatch.setattr(Site, "commit", flaky)
+    interrupt_after_two(config, folder / "run", monkeypatch)
+    away.clear()
+    resume(folder / "run")
+    certificate = SyntheticDataset.read(folder / "run" / "synthetic").certificate
+    assert list(certificate.contributors) == ["site0"]
+    assert list(certificate.left_out) == ["site1"]
+    assert len(show(folder / "run" / "ledger" / "site1.sqlite")) == 2
 
 
 def test_a_site_that_forbids_synthesis_trains_without_it(
@@ -217,6 +273,7 @@ def test_crashes_are_paid_from_a_reserve_whichever_steps_have_less_noise(
     least = site.before[0][0]
     assert least < min(multiplier for multiplier, _ in site.schedule[:-1])
     assert site.schedule[-1] == (least, 1)
+    assert site.noise_multiplier == site.schedule[0][0]
     assert 7.8 < epsilon(events_of(plan.schedule(site, "run")), 1e-5) <= 8.0
     other = make_plan(load_config(folder / "run.toml", [*GENERATOR[:-1], "privacy.crash_reserve=1"])).sites[0]
     assert other.before[0][0] > other.noise_multiplier
@@ -242,6 +299,14 @@ def test_crashes_are_paid_from_a_reserve_whichever_steps_have_less_noise(
         report = verify(folder / "run" / "ledger" / f"site{i}.sqlite")
         assert report.ok, report.problems
     assert main(["ledger", "verify", str(folder / "run")]) == 0
+
+
+def test_trials_have_the_noise_of_the_rounds_not_of_the_generator(folder: Path) -> None:
+    config = load_config(folder / "run.toml", GENERATOR)
+    (site, _), plan = make_plan(config).sites, make_plan(config)
+    regime = regime_of(config, plan)
+    assert regime.noise == (noise_of([site.noise_multiplier] * 2, [site.expected_batch] * 2),) * 2
+    assert site.noise_multiplier != site.before[0][0]
 
 
 def test_the_plan_warns_where_noise_drowns_what_could_be_learnt(folder: Path) -> None:

@@ -51,7 +51,9 @@ def test_votes_are_paid_in_the_runs_commitment_and_its_blocks_trained(folder: Pa
     stages = make_plan(config).to_json()["stages"]
     assert stages["selection"]["epsilon"] <= 0.8 * 1.001
     without = make_plan(load_config(folder / "run.toml"))
-    assert make_plan(config).sites[0].noise_multiplier > without.sites[0].noise_multiplier
+    ratio = make_plan(config).sites[0].noise_multiplier / without.sites[0].noise_multiplier
+    assert stages["selection"]["training_noise"] == pytest.approx(ratio)
+    assert ratio > 1
 
 
 def test_it_is_chosen_alone_and_gone_on_with(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

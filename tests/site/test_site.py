@@ -21,6 +21,7 @@ from fedpeft.site import site as site_module
 from fedpeft.site.payload import from_bytes, to_bytes
 from fedpeft.site.site import Site
 from fedpeft.testing import dummy_examples
+from fedpeft.training.execution import PLAIN
 from fedpeft.types import PrivateUpdate, RefusalCode, Schedule, TrainRequest
 from tests.site.conftest import Workbench
 
@@ -326,6 +327,23 @@ class TestRoundsOfAGenerator:
         site.train(request_for(workbench, request_id="run:here:2"))
         assert seen == [(True, 1), (False, 2)]
         assert len(set(site.ledger.spent())) == 1
+
+    def test_their_loss_is_over_all_tokens(
+        self, tmp_path: Path, workbench: Workbench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever few labels the run's own rounds tell apart."""
+        monkeypatch.setattr(workbench, "execution", dataclasses.replace(PLAIN, vocabulary=(3, 5)))
+        site = self.committed(make_site(tmp_path, workbench, pairs=units(3), stages=self.TERMS))
+        seen, local_update = [], site_module.local_update
+
+        def watched(*given: object) -> object:
+            seen.append(given[7].vocabulary)
+            return local_update(*given[:7], PLAIN, *given[8:])
+
+        monkeypatch.setattr(site_module, "local_update", watched)
+        site.train(request_for(workbench, stage="synthesis"))
+        site.train(request_for(workbench, request_id="run:here:2"))
+        assert seen == [(), (3, 5)]
 
     def test_a_repeated_request_of_another_stage_is_another_one(
         self, tmp_path: Path, workbench: Workbench

@@ -108,3 +108,29 @@ def test_the_figures_of_a_certificate_are_recomputed() -> None:
     assert "epsilon 0.1" in problem
     (problem,) = certificate(unit="patient").problems()
     assert "north" in problem
+
+
+SEVERAL = Contribution(
+    500, "run:north:1", PrivacyEvent("poisson-gaussian", 2.0, 0.1, 4, "record"), "ab", ("run:north:3",)
+)
+
+
+def test_several_releases_of_a_site_are_named_and_paid_together(folder: Path) -> None:
+    cost = epsilon([SEVERAL.event], 1e-5)
+    made = certificate(contributors={"north": SEVERAL}, epsilon=cost)
+    assert made.problems() == []
+    SyntheticDataset.certified(ROWS, made).write(folder)
+    assert SyntheticDataset.read(folder).certificate.contributors == {"north": SEVERAL}
+    assert SEVERAL.request_ids == ("run:north:1", "run:north:3")
+    assert certificate(contributors={"north": SEVERAL}, epsilon=0.99 * cost).problems()
+
+
+@pytest.mark.parametrize("more", ["run:north:3", [3], ["run:north:1"], ["a", "b", "c", "d"]])
+def test_releases_are_named_once_and_are_no_more_than_steps(folder: Path, more: object) -> None:
+    SyntheticDataset.certified(ROWS, certificate(contributors={"north": SEVERAL})).write(folder)
+    path = folder / CERTIFICATE_FILE
+    data = json.loads(path.read_text())
+    data["contributors"]["north"]["more"] = more
+    path.write_text(json.dumps(data))
+    with pytest.raises(DataError, match="more is not what it must be"):
+        SyntheticDataset.read(folder)

@@ -20,12 +20,17 @@ class FakeWriter:
 
     def __init__(self, count: int, error: Exception | None = None, *, alike: bool = False) -> None:
         self.count, self.error, self.alike = count, error, alike
+        self.checked = False
 
     def check(self) -> None:
-        if self.error:
+        self.checked = True
+        if self.error and not self.count:
             raise self.error
 
     def rows(self, vector: object, tasks: object, size: int, seed: int, name: str):
+        assert self.checked
+        if self.error:
+            raise self.error
         words = ["q" * (1 + i * (not self.alike)) for i in range(min(size, self.count))]
         return tuple(SyntheticRow(f"{i}", f"{word} {i}?", "a", "", f"{i}") for i, word in enumerate(words))
 
@@ -62,6 +67,7 @@ def test_where_nobody_trains_or_nothing_is_written_the_pool_is_taken(
             (made(FakeWriter(99), None), UNTRAINED),
             (made(FakeWriter(7)), SILENT),
             (made(FakeWriter(99, alike=True)), SILENT),
+            (made(FakeWriter(99, BackboneError("noise moved it too far"))), SILENT),
         ):
             assert (found.rows, found.note) == (public, note + INSTEAD)
             assert note in caplog.text

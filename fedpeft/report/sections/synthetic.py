@@ -58,12 +58,18 @@ def _of(data: SyntheticDataset) -> Iterator[Block]:
     for site, why in certificate.left_out.items():
         yield Note(f"{site} released nothing for the data: {why}.", "warn")
     rows = tuple(
-        (site, f"{c.declared_units:,}", words.number(c.event.noise_multiplier), c.ledger_head[:16])
+        (
+            site,
+            f"{c.declared_units:,}",
+            f"{len(c.request_ids)}",
+            words.number(c.event.noise_multiplier),
+            c.ledger_head[:16],
+        )
         for site, c in certificate.contributors.items()
     )
-    columns = ("site", "declared units", "noise multiplier", "ledger head")
+    columns = ("site", "declared units", "releases", "noise multiplier", "ledger head")
     if rows:
-        yield Table("Who released votes for them", columns, rows, folded=len(rows) > _GROUPS)
+        yield Table("Who released something for them", columns, rows, folded=len(rows) > _GROUPS)
     tasks = Counter(row.task or "(none)" for row in data.rows).most_common(_GROUPS)
     if len(tasks) > 1:
         yield Table("Rows by task", ("task", "rows"), tuple((t, f"{n:,}") for t, n in tasks))
