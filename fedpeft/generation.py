@@ -71,7 +71,7 @@ def train_writer(
     fresh = Checkpoint.fresh(booth.begun.run_id, workspace.adapter.zeros(), {}, schedules)
     outcome = run_rounds(
         transport,
-        _round_plan(config, plan, workspace.adapter.digest, max(1, len(sites))),
+        _round_plan(config, plan, workspace.adapter.digest, booth.num_present),
         begun or fresh,
         schedule=lambda _facts: schedules,
         new_aggregator=maker_of(config.federation.aggregation, workspace.adapter),

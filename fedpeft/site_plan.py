@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedpeft.config import RunConfig
@@ -114,7 +114,7 @@ def _reserve(config: RunConfig) -> int:
     return config.privacy.crash_reserve * config.training.local_steps
 
 
-def steps_as_events(parts: Parts, rate: float) -> tuple[PrivacyEvent, ...]:
+def steps_as_events(parts: Iterable[tuple[float, int]], rate: float) -> tuple[PrivacyEvent, ...]:
     """What an accountant makes of steps; the unit does not matter to it."""
     return tuple(PrivacyEvent(POISSON_GAUSSIAN, m, rate, n, "record") for m, n in parts)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from typing import Final
 
@@ -12,7 +13,9 @@ from fedpeft.audit.power import CONTROLS, Design, choose_design, power
 from fedpeft.config import RunConfig
 from fedpeft.errors import ConfigError
 from fedpeft.plan import make_plan
+from fedpeft.privacy.accountant import epsilon_pld
 from fedpeft.privacy.randomness import Randomness
+from fedpeft.site_plan import SitePlan, steps_as_events
 from fedpeft.types import JsonDict
 
 MAX_CLAIM: Final = 2.0
@@ -78,6 +81,8 @@ def measure(design: Design, randomness: Randomness, noise_factor: float = 1.0) -
 def audit(config: RunConfig, *, canaries: int, confidence: float) -> list[ScheduleAudit]:
     """Audit every different schedule of a run; reads no data and no weights of a backbone.
 
+    Where a site's multipliers differ, its steps at the one that costs most are audited, against that cost.
+
     Args:
         config: of the run; its epsilon at most 2.
         canaries: of each audit.
@@ -95,18 +100,29 @@ def audit(config: RunConfig, *, canaries: int, confidence: float) -> list[Schedu
     plan = make_plan(config)
     sites_of: dict[tuple[Steps, float], list[str]] = {}
     for site in plan.sites:
-        steps = Steps(
-            site.noise_multiplier,
-            site.sampling_rate,
-            site.steps,
-            config.privacy.clipping,
-            config.privacy.arithmetic,
-        )
-        sites_of.setdefault((steps, site.epsilon), []).append(site.name)
+        found = _dearest(config, site)
+        sites_of.setdefault(found, []).append(site.name)
     return [
         _audit_schedule(config, tuple(sites), steps, epsilon, canaries, confidence)
         for (steps, epsilon), sites in sites_of.items()
     ]
+
+
+def _dearest(config: RunConfig, site: SitePlan) -> tuple[Steps, float]:
+    """The steps at one multiplier that cost most by themselves, be they of a generator, and what they cost.
+
+    Steps at the smallest multiplier held against the cost of a schedule that varies would break a true claim.
+    """
+    count: Counter[float] = Counter()
+    for multiplier, steps in (*site.before, *site.schedule):
+        count[multiplier] += steps
+    cost = {
+        part: epsilon_pld(steps_as_events([part], site.sampling_rate), config.delta) for part in count.items()
+    }
+    multiplier, steps = max(cost, key=lambda part: cost[part])
+    privacy = config.privacy
+    audited = Steps(multiplier, site.sampling_rate, steps, privacy.clipping, privacy.arithmetic)
+    return audited, cost[multiplier, steps]
 
 
 def _audit_schedule(

@@ -40,7 +40,8 @@ def command(path: str, overrides: tuple[str, ...], out: Path | None) -> Answer:
         "left_out": certificate.left_out,
         "note": certificate.note,
     }
-    votes = f"votes of {len(certificate.contributors)} sites" if certificate.contributors else "no votes"
+    what = "rounds" if certificate.generator == "generator" else "votes"
+    votes = f"{what} of {len(certificate.contributors)} sites" if certificate.contributors else f"no {what}"
     seeded = " (none: seeded)" if certificate.run_id.startswith(SEEDED_PREFIX) else ""
     lines = [
         f"{len(dataset.rows)} rows in {data['data']}, from {votes}, which cost epsilon "

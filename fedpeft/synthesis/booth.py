@@ -134,6 +134,11 @@ class Booth:
         self.left_out |= dict.fromkeys(sorted(set(consenting) - set(taking_part)), RefusalCode.POLICY.value)
         return taking_part
 
+    @property
+    def num_present(self) -> int:
+        """Sites that were there to commit, whatever they said: as many can be found again at once."""
+        return max(1, len(self._facts))
+
     def _commit_less(
         self, asked: Mapping[str, Schedule], replies: dict[str, RefusalCode | None], stage: str
     ) -> dict[str, RefusalCode | None]:

@@ -13,6 +13,7 @@ from fedpeft.audit.canaries import Steps, count_correct, run_canaries, run_singl
 from fedpeft.audit.power import CONTROLS, choose_design, power
 from fedpeft.audit.report import audit, measure, to_json
 from fedpeft.errors import ConfigError
+from fedpeft.plan import make_plan
 from fedpeft.privacy.accountant import calibrate, epsilon_pld
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.testing import tiny_config
@@ -90,6 +91,38 @@ def test_a_run_is_audited_by_schedule(tmp_path: Path) -> None:
     data = to_json(audits[0])
     assert data["epsilon"] <= 2
     assert set(data["power"]) == set(data["controls"]) == set(CONTROLS)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ['privacy.schedule="step-decay"', "privacy.schedule_decay=0.8"],
+        [
+            "synthesis.generator=generator",
+            "synthesis.rounds=3",
+            "synthesis.size=12",
+            "privacy.crash_reserve=2",
+        ],
+    ],
+    ids=["a schedule", "a generator"],
+)
+def test_steps_of_several_multipliers_are_held_against_their_own_cost(
+    tmp_path: Path, overrides: list[str]
+) -> None:
+    """Not all steps at the smallest multiplier against the cost of the plan, which is less than theirs."""
+    config = tiny_config(tmp_path, rounds=4, overrides=["privacy.epsilon=2", "run.seed=1", *overrides])
+    (found,) = audit(config, canaries=200, confidence=0.999)
+    steps = found.design.steps
+    event = PrivacyEvent(
+        "poisson-gaussian", steps.noise_multiplier, steps.sampling_rate, steps.steps, "record"
+    )
+    assert found.design.epsilon == epsilon_pld([event], config.delta)
+    site = make_plan(config).sites[0]
+    parts = (*site.before, *site.schedule)
+    assert len({multiplier for multiplier, _ in parts}) > 1
+    assert steps.steps == sum(n for m, n in parts if m == steps.noise_multiplier)
+    assert found.design.epsilon < 2
+    assert not found.finding.broken
 
 
 def test_a_claim_that_cannot_be_audited_is_refused(tmp_path: Path) -> None:

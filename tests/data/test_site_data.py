@@ -65,6 +65,13 @@ def _plain(site):
     }
 
 
+def test_pairs_for_a_generator_are_of_the_same_units(tmp_path, prompter):
+    """A unit that fell apart into its records would be clipped once for each of them."""
+    site = _load(_write(tmp_path / "a.jsonl", _rows()), prompter).sites["clinic"]
+    pairs = site.pairs(prompter, ())
+    assert {unit: len(own) for unit, own in pairs.items()} == dict.fromkeys(site.units, 3)
+
+
 def test_units_hold_their_examples(tmp_path, prompter):
     loaded = _load(_write(tmp_path / "a.jsonl", _rows()), prompter)
     site = loaded.sites["clinic"]

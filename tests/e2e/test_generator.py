@@ -181,21 +181,23 @@ def test_who_comes_after_an_interruption_is_left_out_and_trains(
     assert len(show(folder / "run" / "ledger" / "site1.sqlite")) == 2
 
 
+@pytest.mark.parametrize(("strict_site", "other"), [("site0", "site1"), ("site1", "site0")])
 def test_a_site_that_forbids_synthesis_trains_without_it(
-    folder: Path, fluent: None, monkeypatch: pytest.MonkeyPatch
+    folder: Path, fluent: None, monkeypatch: pytest.MonkeyPatch, strict_site: str, other: str
 ) -> None:
     policy_of = Workspace._policy
 
     def strict(workspace: Workspace, name: str) -> Policy:
         policy = policy_of(workspace, name)
-        return policy.model_copy(update={"stages": ("training",)}) if name == "site1" else policy
+        return policy.model_copy(update={"stages": ("training",)}) if name == strict_site else policy
 
     monkeypatch.setattr(Workspace, "_policy", strict)
     result = simulate(load_config(folder / "run.toml", GENERATOR), folder / "run")
     certificate = SyntheticDataset.read(folder / "run" / "synthetic").certificate
-    assert (set(certificate.contributors), certificate.left_out) == ({"site0"}, {"site1": "policy"})
+    assert (set(certificate.contributors), certificate.left_out) == ({other}, {strict_site: "policy"})
     assert result["rounds_completed"] == 2
-    assert [len(show(folder / "run" / "ledger" / f"site{i}.sqlite")) for i in range(2)] == [5, 2]
+    charges = {site: len(show(folder / "run" / "ledger" / f"{site}.sqlite")) for site in (other, strict_site)}
+    assert charges == {other: 5, strict_site: 2}
 
 
 def test_nobody_who_trains_leaves_the_pool(
