@@ -19,17 +19,20 @@ _ROUNDS = 2
 
 @contextmanager
 def _all_stages(trial: Trial) -> Iterator[None]:
-    """Policies allow votes and counts, and the run asks for both."""
+    """Policies allow votes and counts, and the run asks for both; the labels are all responses there are."""
+    records = [site.folder / "site" / "records.jsonl" for site in trial.sites]
+    lines = [line for path in records for line in path.read_text().splitlines()]
+    labels = sorted({json.loads(line)["response"] for line in lines})
     trial.deployment.write_run(
         {
             "federation": {"rounds": _ROUNDS},
             "synthesis": {"generator": "pool", "bins": 8, "size": 40},
-            "evaluation": {"private": True},
+            "evaluation": {"private": True, "labels": labels},
         }
     )
     changes = (
         ("policy.toml", _STAGES, 'stages = ["training", "synthesis", "evaluation"]'),
-        ("SITE.toml", _MODEL, "\n[evaluation]\nprivate = true\n[model]\n"),
+        ("SITE.toml", _MODEL, f"\n[evaluation]\nprivate = true\nlabels = {json.dumps(labels)}\n[model]\n"),
     )
     for site in trial.sites:
         for name, old, new in changes:
