@@ -162,7 +162,7 @@ FAULTS: dict[str, Callable[[Fault], None]] = {
 
 
 def _note(fault: Fault, request: Any) -> Any:
-    fault.now = getattr(request, "round_number", OTHERS.get(type(request).stage))
+    fault.now = getattr(request, "round_number", OTHERS.get(request.stage))
     return request
 
 

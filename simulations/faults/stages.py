@@ -67,6 +67,7 @@ def _dies(point: str, round_number: int, trial: Trial, findings: Findings) -> No
         out = trial.deployment.begin(trial.out())
         trial.deployment.finish(out, patience_s=1200)
         trial.look(findings, out, kills=1, rounds=_ROUNDS)
+        findings.expect((trial.place / f"{trial.out()}-1.marker").exists(), "the site did not die")
         without = {**_certificate(out)["left_out"], **_private(out)["without"]}
         findings.expect(set(without) == {"site1"}, f"without {without}")
         findings.facts["notes"] = [f"without site1's ({without.get('site1')})"]

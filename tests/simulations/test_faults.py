@@ -9,10 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from fedpeft.privacy.histogram import VoteRequest
+from fedpeft.privacy.metric import EvaluateRequest
 from simulations.deployed.processes import Processes, TrialError, children, command_line
-from simulations.faults import table
+from simulations.faults import sick, table
 from simulations.faults.__main__ import SCENARIOS, read_lines
 from simulations.faults.sick import DEATHS, FAULTS, Fault
 from simulations.faults.trial import Findings
@@ -79,6 +82,17 @@ def test_a_fault_may_come_again_rounds_later(tmp_path: Path) -> None:
         (False, True),
         (False, False),
     ]
+
+
+def test_a_vote_and_a_count_are_known_by_their_stage(tmp_path: Path) -> None:
+    vote = VoteRequest("run", "run:vote", 5.0, "words", 1, np.eye(2, dtype=np.float32), "")
+    count = EvaluateRequest("run", "run:count", 5.0, "abc", np.zeros(3, dtype=np.float32), "")
+    for number, request, other in ((0, vote, count), (-1, count, vote)):
+        fault = Fault(number, tmp_path / "marker")
+        sick._note(fault, other)
+        assert not fault.is_due
+        sick._note(fault, request)
+        assert fault.is_due
 
 
 def test_every_fault_of_a_site_is_in_the_matrix() -> None:
