@@ -21,6 +21,8 @@ PAGES: Final = {"measured.md": "simulations/README.md", "contributing.md": "CONT
 COPIES: Final = "repository"
 """The site's folder of copied files."""
 
+_EMPTY_HEADING: Final = re.compile(r"<th([^>]*)></th>")
+_SEARCH: Final = 'data-md-component="search" role="dialog"'
 _LINK: Final = re.compile(r"(?<=\]\()([^)#\s]+)")
 _WHOLE_LINK: Final = re.compile(r"\[([^\]]+)\]\(([^)#\s]+)\)")
 
@@ -52,6 +54,21 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return os.path.relpath(uri, os.path.dirname(here))
 
     return _LINK.sub(moved, _WHOLE_LINK.sub(unlinked, markdown))
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """A table's corner without words is no heading."""
+    return _EMPTY_HEADING.sub(r"<td\1></td>", html)
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """Give the theme's search a name, for those who hear the page."""
+    return output.replace(_SEARCH, f'{_SEARCH} aria-label="Search"')
+
+
+def on_post_template(output_content: str, **_: Any) -> str:
+    """The same for the page of addresses that lead nowhere."""
+    return on_post_page(output_content)
 
 
 def _target(page: str, link: str) -> str | None:

@@ -17,6 +17,8 @@ _HEAD = """\
 `fedpeft config schema` prints this as a JSON Schema, by which an editor completes and checks a TOML;
 `fedpeft config schema --markdown` prints this page. A key is set in its section, or from outside with
 `--set SECTION.KEY=VALUE`.
+
+## Outside every section
 """
 
 

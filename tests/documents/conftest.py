@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder like that of somebody who follows the documents, with a tiny backbone in it."""
+"""A folder like that of somebody who follows the documents, with a tiny backbone in it; and their site."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import fedpeft
 from fedpeft.testing import tiny_config, write_records
+from tests.documents.blocks import ROOT
 
 
 @pytest.fixture(scope="session")
@@ -59,3 +63,15 @@ class _Interrupting:
         raise _Interrupted
 
     round_done = site_step = stage = evaluated = evaluating
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site of the documents; whoever asks for it has looked that mkdocs is installed."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    nowhere = "http://127.0.0.1:9"
+    environment = os.environ | {"http_proxy": nowhere, "https_proxy": nowhere, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder

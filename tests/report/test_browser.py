@@ -6,7 +6,6 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from simulations.benchmarks.shared.run_folder import (
     write_selection,
     write_synthetic,
 )
+from tests.browsing import Opened
 
 pytest.importorskip("playwright", reason="the page is tried in a browser with playwright, of the extra dev")
 if find_chromium() is None:
@@ -49,34 +49,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     runs = [read_run(place / name) for name in ("whole", LONG)]
     write_page(runs, place / "several.html")
     return {name: place / f"{name}.html" for name in ("whole", "open", "going-on", "several")}
-
-
-class Opened:
-    """A page as it was opened, and what happened on the way."""
-
-    def __init__(self, browser: Any, address: str, *, scheme: str = "light", width: int = 1200) -> None:
-        self.context = browser.new_context(
-            viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce"
-        )
-        self.page = self.context.new_page()
-        self.problems: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.problems.append(message.text))
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(address)
-
-    def __enter__(self) -> Opened:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.context.close()
-
-    def violations(self) -> list[str]:
-        """What axe-core finds, one line a rule."""
-        self.page.evaluate((files("axe_playwright_python") / "axe.min.js").read_text("utf-8"))
-        found = self.page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
-        return [f"{v['id']}: {v['help']} {[n['html'][:120] for n in v['nodes']][:3]}" for v in found]
 
 
 LONG = "a-run-with-a-very-long-name-" * 4
