@@ -5,7 +5,7 @@ The rounds' training is trivial: two records of a site are expected in a step. A
 request to the new adapter, as ``rounds.jsonl`` says; the first of a run is left out, the figure is the median
 of the others. Resident: both sites are ``fedpeft site serve``, with answers at once (``slot_s = 0``). Loaded
 each round: the same SuperNodes without resident sites, so that the process which Flower starts for a message
-loads backbone and data itself. The 20 MB adapter has rank 305 on a two-block backbone of width 1024, the
+loads backbone and data itself. The 20 MB adapter has rank 152 on sixteen blocks of width 256, the
 small one rank 1.
 """
 
@@ -27,7 +27,7 @@ from simulations.deployed.processes import Processes
 
 ROUNDS: Final = 7
 _PATIENCE_S: Final = 900.0
-_WIDE_RANK: Final = 305
+_WIDE_RANK: Final = 152
 _SMOL: Final = {"backbone": "smollm2-135m-instruct"}
 WAYS: Final[Mapping[str, Mapping[str, Any]]] = {
     "tiny": {"rank": 2},
@@ -52,7 +52,7 @@ def measure(way: str) -> dict[str, object]:
     given = dict(WAYS[way])
     if given.pop("wide", False):
         with tempfile.TemporaryDirectory() as name:
-            backbone = tiny_backbone(hidden=1024)
+            backbone = tiny_backbone(num_blocks=16, hidden=256)
             with quiet():
                 backbone.model.save_pretrained(name)
             backbone.tokenizer.save_pretrained(name)
