@@ -41,7 +41,7 @@ from fedpeft.site.payload import from_bytes, histogram_from_bytes, metric_from_b
 from fedpeft.site.site import Site
 from fedpeft.testing import dummy_examples, tiny_backbone
 from fedpeft.training.execution import PLAIN
-from fedpeft.types import FILTER_RUN, RefusalCode
+from fedpeft.types import FILTER_RUN, RefusalCode, TrainRequest
 from simulations.duel_requests import RATE, Requests
 
 T = TypeVar("T")
@@ -88,6 +88,7 @@ class Duel:
         self.computed = [0, 0]
         self.left: list[dict[str, bytes]] = [{}, {}]
         self.requests = Requests(draw, bench.adapter)
+        self.rounds: list[TrainRequest] = []
         self.moves: Counter[str] = Counter()
         units = {f"u{i}": (e,) for i, e in enumerate(dummy_examples(range(6, 10), 300))}
         self.units = (units, _without_first(units))
@@ -145,6 +146,9 @@ class Duel:
 
     def _train(self) -> None:
         request = self.requests.train()
+        if self.rounds and self.draw.random() < 0.25:
+            request = self.draw.choice(self.rounds)  # word for word, as after an answer that was lost
+        self.rounds.append(request)
         self._ask_private("train", lambda site: site.train(request))
 
     def _vote(self) -> None:

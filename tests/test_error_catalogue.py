@@ -344,7 +344,7 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], tuple[str, ...]]] = {
     # --- stages before training
     "nothing to make": (
         nothing, ["synthesize", "run.toml", "--out", "new"],
-        ("synthesis.generator", "is not set", "set it to 'pool' or 'public'"),
+        ("synthesis.generator", "is not set", "set it to 'generator' or 'pool' or 'public'"),
     ),
     "nothing that chooses": (
         nothing, ["select", "run.toml"], ("selection.selector", "missing", "set it"),
@@ -548,6 +548,7 @@ ERRORS = {
 }  # fmt: skip
 NOT_A_USERS = {
     "is not in work here": "a mistake of the calling program",
+    "needs the backbone, which is not here": "likewise",
     "write it as a table [site]": "is its own mend",
 }
 """Messages without a mend, or without a test of their own, and why."""

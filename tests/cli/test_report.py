@@ -78,7 +78,14 @@ def test_watch_serves_until_it_is_interrupted(tmp_path: Path) -> None:
     write_run(tmp_path, rounds=2)
     code = "import sys; from fedpeft.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "watch", str(tmp_path), "--port", "0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # Whoever is started in the background ignores the signal, and so would all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         assert process.stderr is not None
         address = re.search(r"http://127\.0\.0\.1:\d+/\S+/", process.stderr.readline())

@@ -55,7 +55,7 @@ def test_figures_are_those_of_the_files(whole: Path) -> None:
         "the noise is larger than the signal",
         "sha256:" + "a6" * 32,
         "1 segment frozen or not in turn, without any noise",
-        "votes",
+        "Who released something for them",
         "site-001 released nothing for the data: budget.",
         "smollm2-135m-instruct",
     ):
