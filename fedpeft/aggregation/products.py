@@ -4,8 +4,7 @@
 With Bs = [w_1 B_1 | ... | w_K B_K] and As the A_k on top of one another, sum w_k B_k A_k = Bs As. With the
 QR decomposition As^T = Q_a R_a its right singular vectors are Q_a times the eigenvectors of the small matrix
 R_a (Bs^T Bs) R_a^T: the cost is (m + n) (sum of ranks)^2, and m x n numbers never stand in memory. Ranks may
-differ from site to site. The factorizations are torch's: numpy's take four times as long in one thread, and
-more in two.
+differ from site to site. The factorizations are torch's: in two threads numpy's take longer than in one.
 """
 
 from __future__ import annotations

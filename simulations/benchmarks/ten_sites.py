@@ -6,11 +6,11 @@ records of 128 tokens a site, all of them in the step, nothing evaluated. Ray ha
 Flower's default; ``run_simulation`` spares it the SuperLink of ``flwr run``. Training is the time within
 the sites' local updates, wherever they ran; outside training is the rest of the wall time. Memory: peak sum
 of PSS of all processes. About 2.25 GB of either are the step's own tensors (`step_memory`), which both need,
-so the ratio falls with smaller micro-batches and little else: with ``training.max_tokens`` = 512 it was 0.605
-(2,076 against 3,432 MB), in the same time. Of the seconds outside training that are ours about 5 are imports,
-mostly of torch and transformers, and 4 the check on public tokens that no example moves another's gradient;
-a fifth of the other's would be little more than the imports. Ray comes with the extra ``ray`` or gets an
-environment of its own in ``simulations/.peers``.
+so the ratio falls with smaller micro-batches and little else: when their default was 512 tokens this command
+gave 0.605 (2,076 against 3,432 MB), in the same time. Of the seconds outside training that are ours about 5
+are imports, mostly of torch and transformers, and 4 the check on public tokens that no example moves
+another's gradient; a fifth of the other's would be little more than the imports. Ray comes with the extra
+``ray`` or gets an environment of its own in ``simulations/.peers``.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def test_links_that_leave_the_documents_lead_to_copies(site: Path) -> None:
     text = (site / "privacy.html").read_text("utf-8")
     assert 'href="repository/simulations/results/audit.json"' in text
     assert (site / "repository/simulations/results/audit.json").is_file()
-    assert 'href="measured.html#speed-and-memory"' in text
+    assert 'href="measured.html#speed-and-memory"' in (site / "not-covered.html").read_text("utf-8")
 
 
 def test_docstrings_and_settings_are_in_the_reference(site: Path) -> None:
