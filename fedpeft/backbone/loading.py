@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from fedpeft.backbone.attention import suit_attention
 from fedpeft.backbone.base import Backbone, freeze
 from fedpeft.backbone.conversion import Converted, convert_once, find_conversion, weights_digest
 from fedpeft.backbone.quantization import (
@@ -116,6 +117,7 @@ def _load(source: Source, settings: ModelSettings, device: torch.device) -> Back
     else:
         digest += "+nf4"
         keep_computing_as_asked(model)
+    suit_attention(model, device)
     return Backbone(freeze(model), tokenizer, settings.backbone, device, digest)
 
 

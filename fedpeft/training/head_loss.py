@@ -137,19 +137,30 @@ def _head_of(model: nn.Module) -> nn.Linear:
 
 
 def _entering_head(model: nn.Module, input_ids: Tensor, rows: Tensor) -> Tensor:
-    """``(R, hidden)`` what enters the head at ``rows``; the head itself is spared all but one of them."""
-    entered: list[Tensor] = []
+    """``(R, hidden)`` what enters the head at ``rows``; the pass ends there.
 
-    def keep(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        entered.append(inputs[0].flatten(0, 1).index_select(0, rows))
-        return (entered[0].detach()[None, :1], *inputs[1:])
+    Even one row would cost: in bfloat16 a CPU copies the whole head for it.
+    """
 
-    handle = _head_of(model).register_forward_pre_hook(keep)
+    def stop(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        raise _HeadReached(inputs[0].flatten(0, 1).index_select(0, rows))
+
+    handle = _head_of(model).register_forward_pre_hook(stop)
     try:
         model(input_ids=input_ids, use_cache=False)
+    except _HeadReached as reached:
+        return reached.states
     finally:
         handle.remove()
-    return entered[0]
+    raise RuntimeError("the head was never entered")
+
+
+class _HeadReached(Exception):  # noqa: N818 - no error: it ends a pass early
+    """What would have entered the head."""
+
+    def __init__(self, states: Tensor) -> None:
+        super().__init__()
+        self.states = states
 
 
 @torch.no_grad()

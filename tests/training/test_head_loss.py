@@ -142,3 +142,15 @@ def test_half_precision_has_losses_in_float32() -> None:
     model = tiny_backbone("llama", dtype=torch.bfloat16).model
     losses = row_losses(model, IDS, ROWS, TARGETS, ends_with_head(model))
     assert losses.dtype == torch.float32
+
+
+def test_the_head_itself_never_runs() -> None:
+    model = tiny_backbone("llama").model
+    assert ends_with_head(model)
+    runs: list[object] = []
+    handle = model.get_output_embeddings().register_forward_hook(lambda *given: runs.append(given))
+    row_losses(model, IDS, ROWS, TARGETS, True)
+    assert not runs
+    row_losses(model, IDS, ROWS, TARGETS, False)
+    assert len(runs) == 1
+    handle.remove()
