@@ -28,6 +28,8 @@ from fedpeft.types import FloatVector
 
 _LENGTHS: Final = (12, 9, 12)
 _INFLUENCE: Final = 1e-4  # of an example's gradient, in float32
+_ROUNDS_BADLY: Final = 10.0  # times that, in a first draw that two more must clear
+_MORE_DRAWS: Final = 2
 _PROBE_BYTES: Final = 1 << 26
 _STEP: Final = 2e-3  # of the loss, so that rounding stays far below and curvature is not felt
 _STEP_IN_HALF: Final = 1e-2  # where rounding is that coarse
@@ -58,7 +60,7 @@ def probe(model: nn.Module, adapter: Adapter, max_length: int, how: Execution = 
         _check_reach(adapter, gradients)
         changed = [examples[0], _example(model, random, _LENGTHS[1]), examples[2]]
         _check_same(adapter, gradients, _gradients(model, adapter, changed), (0, 2))
-        _check_lengths(model, adapter, examples[0], _example(model, random, max_length))
+        _check_lengths(model, adapter, random, max_length)
         _check_step(model, adapter, examples, gradients, start)
         _check_execution(model, adapter, examples, how)
     finally:
@@ -102,26 +104,39 @@ def _check_reach(adapter: Adapter, gradients: list[Tensor]) -> None:
         )
 
 
-def _check_lengths(model: nn.Module, adapter: Adapter, short: Example, long: Example) -> None:
-    """A short example alone, beside the longest there can be, and alone again: a model may keep state."""
-    alone = _gradients(model, adapter, [short])
-    _check_same(adapter, alone, _gradients(model, adapter, [short, long]), (0,))
-    _check_same(adapter, alone, _gradients(model, adapter, [short]), (0,))
+def _check_lengths(model: nn.Module, adapter: Adapter, random: np.random.Generator, max_length: int) -> None:
+    """A short example alone, beside the longest there can be, and alone again: a model may keep state.
+
+    On some tokens a deep backbone rounds a hundred times worse than on most. What depends on neighbours does
+    so on any tokens: a first draw that is slightly off is judged by two more.
+    """
+    for draw in range(1 + _MORE_DRAWS):
+        short, long = _example(model, random, _LENGTHS[0]), _example(model, random, max_length)
+        alone = _gradients(model, adapter, [short])
+        beside, again = (_gradients(model, adapter, some) for some in ([short, long], [short]))
+        slack = _ROUNDS_BADLY if draw == 0 else 1.0
+        most = max(_check_same(adapter, alone, found, (0,), slack) for found in (beside, again))
+        if draw == 0 and most <= _tolerance(alone[0]):
+            return
 
 
 def _check_same(
-    adapter: Adapter, before: list[Tensor], after: list[Tensor], examples: tuple[int, ...]
-) -> None:
+    adapter: Adapter, before: list[Tensor], after: list[Tensor], examples: tuple[int, ...], slack: float = 1.0
+) -> float:
+    """How far a segment of one of ``examples`` moved most, relative to the length of its whole gradient."""
+    most = 0.0
     for i in examples:
         norm = float(torch.stack([g[i].double().norm() for g in before]).norm())
         for segment, one, other in zip(adapter.layout.segments, before, after, strict=True):
             moved = float((one[i].double() - other[i].double()).norm())
-            if not moved <= _tolerance(one) * norm:
+            if not moved <= slack * _tolerance(one) * norm:
                 raise BackboneError(
                     f"model.backbone: in {segment.name} one example's gradient depends on another example "
                     f"(moved by {moved:.2g} of {norm:.2g}); such a backbone has no per-example privacy: "
                     "use another, or a smaller data.max_length"
                 )
+            most = max(most, moved / norm if norm > 0 else 0.0)
+    return most
 
 
 def _check_execution(model: nn.Module, adapter: Adapter, examples: list[Example], how: Execution) -> None:

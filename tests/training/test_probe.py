@@ -123,3 +123,32 @@ def test_states_that_are_not_the_backbones_own_are_refused(monkeypatch: pytest.M
     monkeypatch.setattr(StateStore, "get", stale)
     with pytest.raises(BackboneError, match=r"training\.prefix_cache"):
         probe(adapter.model, adapter, 64, how)
+
+
+def _scaled_when_padded(factors: list[float], monkeypatch: pytest.MonkeyPatch) -> Adapter:
+    """An adapter whose first example's gradient is off by the next of ``factors`` wherever a neighbour is long."""
+    adapter, real, left = adapter_for(), probe_module._gradients, list(factors)
+
+    def gradients(model: nn.Module, adapter: Adapter, examples: list, *how: Execution) -> list[torch.Tensor]:
+        found = real(model, adapter, examples, *how)
+        if len(examples) == 2:
+            factor = left.pop(0)
+            found = [torch.cat([factor * g[:1], g[1:]]) for g in found]
+        return found
+
+    monkeypatch.setattr(probe_module, "_gradients", gradients)
+    return adapter
+
+
+def test_a_draw_that_rounds_badly_is_cleared_by_two_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = _scaled_when_padded([1.0005, 1.0, 1.0], monkeypatch)
+    probe(adapter.model, adapter, 64)
+
+
+@pytest.mark.parametrize("factors", [[1.005], [1.0005, 1.0005], [1.0005, 1.0, 1.0005]])
+def test_what_moves_more_or_more_than_once_is_refused(
+    factors: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = _scaled_when_padded(factors, monkeypatch)
+    with pytest.raises(BackboneError, match="depends on another example"):
+        probe(adapter.model, adapter, 64)
