@@ -116,6 +116,13 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"fedpeft {fedpeft.__version__}\n"
 
 
+def test_the_package_runs_as_the_script_does() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "fedpeft", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"fedpeft {fedpeft.__version__}\n"
+
+
 def test_the_installed_script_ends_with_the_exit_code(run_toml: str) -> None:
     script = Path(sys.executable).with_name("fedpeft")
     for override, code in (("privacy.epsilon=1", 0), ("privacy.epsilon=-1", 2)):
