@@ -121,7 +121,7 @@ def _start_without_sites(deployment: Deployment) -> None:
     for organization in deployment.organizations:
         records = organization.folder / "site" / "records.jsonl"
         name = f'name = "{organization.identity}"'
-        text = text.replace(name, f'{name}\npath = "{records}"')
+        text = text.replace(name, f'{name}, path = "{records}"')
     run_file.write_text(text)
     deployment.start_coordinator()
     for i, organization in enumerate(deployment.organizations):
