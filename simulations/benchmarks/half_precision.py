@@ -52,7 +52,7 @@ def rows(result: Mapping[str, Any]) -> list[Row]:
     """For the table."""
     return [
         Row(
-            f"private gradients of the top {TOP} blocks in bfloat16, examples of {length} tokens: times faster",
+            f"private gradients of the top {TOP} blocks in bfloat16, {length} tokens each: times faster",
             "float32; fused attention",
             "",
             f"{with_interval(ratios['float32'])}; {with_interval(ratios['fused'])}",
@@ -67,10 +67,14 @@ def _step(dtype: str, length: int, quick: bool) -> Step:
         backbone = tiny_backbone(dtype=getattr(torch, dtype))
         attention.suit_attention(backbone.model, backbone.device)
     else:
-        backbone = load_backbone(ModelSettings.model_validate({"dtype": dtype, "device": "cpu"}), shared=False)
+        backbone = load_backbone(
+            ModelSettings.model_validate({"dtype": dtype, "device": "cpu"}), shared=False
+        )
     model, vocabulary = backbone.model, len(backbone.tokenizer)
     lowest = len(find_blocks(model)[1]) - (1 if quick else TOP)
-    adapter = Adapter(model, AdapterSettings(rank=2, layers=tuple(range(lowest, lowest + (1 if quick else TOP)))))
+    adapter = Adapter(
+        model, AdapterSettings(rank=2, layers=tuple(range(lowest, lowest + (1 if quick else TOP))))
+    )
     examples = dummy_examples([length] * (TOKENS // length), vocabulary)
     batches: list[UnitBatch] = list(plan_batches([(example,) for example in examples], TOKENS // 2))
     how = replace(PLAIN, prefix=PrefixCache(model, lowest, StateStore(1 << 30)))

@@ -126,7 +126,7 @@ def test_states_that_are_not_the_backbones_own_are_refused(monkeypatch: pytest.M
 
 
 def _scaled_when_padded(factors: list[float], monkeypatch: pytest.MonkeyPatch) -> Adapter:
-    """An adapter whose first example's gradient is off by the next of ``factors`` wherever a neighbour is long."""
+    """The first example's gradient is off by the next of ``factors`` wherever it has a neighbour."""
     adapter, real, left = adapter_for(), probe_module._gradients, list(factors)
 
     def gradients(model: nn.Module, adapter: Adapter, examples: list, *how: Execution) -> list[torch.Tensor]:
