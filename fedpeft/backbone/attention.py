@@ -2,7 +2,7 @@
 """Which attention computes short sequences in half precision on a CPU.
 
 With torch's fused attention a whole step takes 6 to 17 % longer there (`python -m simulations.benchmarks
-half_precision`). It never holds scores of all pairs of tokens at once, which is what counts for long sequences.
+half_precision`). It never holds the scores of all pairs of tokens at once, which counts for long sequences.
 """
 
 from __future__ import annotations
