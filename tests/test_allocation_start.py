@@ -9,29 +9,17 @@ import numpy as np
 import pytest
 
 from fedpeft.allocation_start import allocation_start, statistics_of
-from fedpeft.config import RunConfig, load_config
 from fedpeft.errors import ConfigError
 from fedpeft.flower.simulation import simulate
 from fedpeft.privacy.ledger import show
 from fedpeft.selection.row_gradients import row_gradients
 from fedpeft.selection.rows import encode
-from fedpeft.testing import loop_gradients, tiny_config
+from fedpeft.testing import loop_gradients
 from fedpeft.workspace import Workspace
-from tests.test_layer_choice import write_public
+from tests.public_rows import config_of, tiny_run_and_public_rows  # noqa: F401 - a fixture
 
 START = ("selection.allocation_start=true", 'privacy.allocation="instability"')
 PUBLIC = 'selection.data="public.jsonl"'
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    tiny_config(tmp_path, num_records=12)
-    write_public(tmp_path / "public.jsonl")
-    return tmp_path
-
-
-def config_of(folder: Path, *overrides: str) -> RunConfig:
-    return load_config(folder / "run.toml", overrides)
 
 
 def test_statistics_are_those_of_the_rows_gradients(folder: Path) -> None:

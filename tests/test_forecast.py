@@ -18,7 +18,7 @@ from fedpeft.plan import make_plan
 from fedpeft.selection.trials import Outcome, Trials
 from fedpeft.testing import tiny_backbone, tiny_config
 from fedpeft.tuning import ALLOCATION, KNOBS, changed, tune
-from tests.test_layer_choice import write_public
+from tests.public_rows import write_public
 
 QUICK = (
     "selection.seeds=2",

@@ -19,38 +19,15 @@ from fedpeft.folder import RESULT_FILE
 from fedpeft.layer_choice import SELECTION_FILE, needed_rows, read_choice, regime_of, write_choice
 from fedpeft.plan import make_plan
 from fedpeft.run import conduct
-from fedpeft.testing import tiny_config, write_records
+from fedpeft.testing import write_records
 from fedpeft.workspace import Workspace
+from tests.public_rows import tiny_run_and_public_rows, write_public  # noqa: F401 - a fixture
 
 SELFT = (
     'selection.selector="selft"', 'selection.data="public.jsonl"', "selection.steps=2", "selection.seeds=2",
     "selection.candidates=4", "selection.perturbations=1",
 )  # fmt: skip
 LAST = ('selection.selector="last-k"', "selection.size=1")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    write_public(tmp_path / "public.jsonl")
-    tiny_config(tmp_path, num_records=12)
-    return tmp_path
-
-
-def write_public(path: Path, num_rows: int = 16) -> None:
-    """Rows that differ in words, so that each is of a lineage of its own."""
-    words = ["sea", "hill", "cup", "lamp", "door", "river", "stone", "tree"]
-    lines = [
-        json.dumps(
-            {
-                "id": f"{i}",
-                "instruction": f"Say {words[i % 8]} and {words[i // 8]}.",
-                "response": words[i % 8],
-                "task": "a",
-            }
-        )
-        for i in range(num_rows)
-    ]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def run_of(folder: Path, *overrides: str, out: str = "run") -> dict:

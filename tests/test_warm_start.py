@@ -10,27 +10,15 @@ import numpy as np
 import pytest
 
 from fedpeft.checkpoint import load
-from fedpeft.config import RunConfig, load_config
+from fedpeft.config import load_config
 from fedpeft.errors import ConfigError
 from fedpeft.federation import CHECKPOINT_FOLDER
 from fedpeft.flower.simulation import simulate
-from fedpeft.testing import tiny_config
 from fedpeft.warm_start import warm_start
 from fedpeft.workspace import Workspace
-from tests.test_layer_choice import write_public
+from tests.public_rows import config_of, tiny_run_and_public_rows  # noqa: F401 - a fixture
 
 WARM = ("selection.warm_start=6", 'selection.data="public.jsonl"', 'evaluation.path="public.jsonl"')
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    tiny_config(tmp_path, num_records=12)
-    write_public(tmp_path / "public.jsonl")
-    return tmp_path
-
-
-def config_of(folder: Path, *overrides: str) -> RunConfig:
-    return load_config(folder / "run.toml", overrides)
 
 
 def test_without_steps_the_start_is_zero(folder: Path) -> None:
