@@ -115,14 +115,7 @@ def _measure(model: Mapping[str, str], *, rank: int, rounds: int, resident: bool
 def _start_without_sites(deployment: Deployment) -> None:
     """Nodes that open the run's data themselves, as those of a simulation do."""
     changes: dict[str, Any] = {"source": "jsonl", "root": str(deployment.place), "task": "task", "id": "id"}
-    deployment.write_run({"data": changes, "evaluation": {"records": 0}})
-    run_file = deployment.place / "c/run.toml"
-    text = run_file.read_text()
-    for organization in deployment.organizations:
-        records = organization.folder / "site" / "records.jsonl"
-        name = f'name = "{organization.identity}"'
-        text = text.replace(name, f'{name}, path = "{records}"')
-    run_file.write_text(text)
+    deployment.write_run({"data": changes, "evaluation": {"records": 0}}, with_records=True)
     deployment.start_coordinator()
     for i, organization in enumerate(deployment.organizations):
         node = organization.folder / "courier" / "node.sh"

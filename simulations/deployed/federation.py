@@ -132,8 +132,13 @@ class Deployment:
             port,
         )
 
-    def write_run(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
-        """The coordinator's ``run.toml``: what is usual in these trials, with changes that stay."""
+    def write_run(self, changes: Mapping[str, Mapping[str, Any]], *, with_records: bool = False) -> None:
+        """The coordinator's ``run.toml``: what is usual in these trials, with changes that stay.
+
+        Args:
+            changes: by section.
+            with_records: name each site's records too, for nodes that open them themselves.
+        """
         for section, keys in changes.items():
             self.changes[section] = {**self.changes.get(section, {}), **keys}
         tables: dict[str, Any] = {
@@ -145,7 +150,11 @@ class Deployment:
         }
         for section, keys in self.changes.items():
             tables[section] = {**tables.get(section, {}), **keys}
-        sites = [{"name": one.identity, "declared_units": UNITS} for one in self.organizations]
+        sites = [
+            {"name": one.identity, "declared_units": UNITS}
+            | ({"path": str(one.folder / "site" / "records.jsonl")} if with_records else {})
+            for one in self.organizations
+        ]
         (self.place / "c/run.toml").write_text(tomli_w.dumps({**tables, "sites": sites}))
 
     def start(self, *, register: bool = True) -> None:

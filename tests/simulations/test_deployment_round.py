@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from unittest.mock import Mock
+
 import pytest
 
+from fedpeft.config import load_config
 from simulations.benchmarks.deployment_round import rows
+from simulations.deployed.federation import Deployment
 
 
 def _result(**seconds: float) -> dict:
@@ -35,3 +40,18 @@ def test_differences_are_of_the_right_ways() -> None:
 )
 def test_a_bar_that_is_missed_is_said_to_be(way: str, value: float, row: int) -> None:
     assert rows(_result(**{way: value}))[row].met is False
+
+
+def test_the_run_of_nodes_that_load_their_data_names_it(tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    records = tmp_path / "site0" / "site" / "records.jsonl"
+    deployment = Deployment(tmp_path, Mock(), [Mock(identity="site0", folder=tmp_path / "site0")], port=1)
+    usual = {"data": {"source": "jsonl", "root": str(tmp_path)}, "evaluation": {"records": 0}}
+    records.parent.mkdir(parents=True)
+    records.write_text('{"instruction": "a", "response": "b"}\n')
+    deployment.write_run(usual, with_records=True)
+    (site,) = load_config(tmp_path / "c/run.toml").sites
+    assert site.path == records
+    deployment.write_run({"data": {"source": "sites"}})
+    (site,) = load_config(tmp_path / "c/run.toml").sites
+    assert site.path is None
