@@ -33,7 +33,7 @@ ORDER = (
     "proposal", "layer_choice", "subspace", "forecast", "tuning", "folder", "speed", "timing", "stopwatch",
     "run_sources", "workspace", "spending", "generation", "allocation_start", "warm_start", "reporter",
     "curve", "result", "model_card", "tracker", "stages", "run", "adapter_evaluation", "audit", "doctor",
-    "report", "flower", "deployment", "baselines", "api", "testing", "cli",
+    "report", "flower", "deployment", "baselines", "api", "testing", "cli", "__main__",
 )  # fmt: skip
 """The parts of the package; each may import those before it."""
 
