@@ -3,8 +3,8 @@
 
 SmolLM2, r = 8 on all linears, one logical batch of 256. Micro-batches of the same memory: 2,048 padded tokens
 of ours, 8 records of up to 256 tokens for opacus (hooks), in the order they come. Either takes minutes, so
-there is one pair and no interval. What can be gained is the padding of the order of arrival, 28 % (`padding`),
-times a step (`opacus_step`): about 1.4.
+there is one pair and no interval. What can be gained is the padding of the order of arrival, 28 %
+(`padding`), times a step (`opacus_step`): about 1.4.
 """
 
 from __future__ import annotations
