@@ -8,7 +8,7 @@ python -m simulations.synthetic_quality RUN_DIR [--name NAME]
 Measures the synthetic data of a finished simulation against its sites' records and its public evaluation
 records:
 
-* the shares of its tasks against the sites' true ones;
+* the shares of its tasks, and of the pool's, against the sites' true ones;
 * the distance of mean embeddings to the public records, beside that of the pool and of the sites';
 * near-duplicates among its rows, and of public records;
 * the longest run of words that a row has in common with any private record, beside what public records have.
@@ -22,7 +22,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,6 +75,7 @@ def measure(run: Path) -> dict[str, Any]:
         raise DataError(f"{run / FOLDER}: holds no rows; make some")
     sources = read_sources(config)
     public = _public(config, sources)
+    pool = read_candidates(config.synthesis, config.data)
     private = [record for own in sources.sites.records.values() for record in own]
     return {
         "privacy": NOT_PRIVATE,
@@ -83,27 +84,34 @@ def measure(run: Path) -> dict[str, Any]:
         "rows": len(data.rows),
         "private_records": len(private),
         "public_records": len(public),
-        "tasks": marginals(data.rows, private),
-        "distance": distances(data.rows, private, public, config),
+        "tasks": marginals(data.rows, private, pool),
+        "distance": distances(data.rows, private, public, pool),
         "duplicates": duplicates(data.rows, public),
         "overlap": overlaps(data.rows, private, public),
     }
 
 
-def marginals(rows: Sequence[SyntheticRow], private: Sequence[Record]) -> dict[str, Any]:
-    """Shares of the tasks in both, and half the sum of their differences: 0 where alike, 1 where apart.
+def marginals(
+    rows: Sequence[SyntheticRow], private: Sequence[Record], pool: Sequence[SyntheticRow]
+) -> dict[str, Any]:
+    """Shares of the tasks, and how far those of rows and pool are from the sites' own.
 
-    Tasks of a pool have names of their own; where none is shared the distance is 1 and says only that.
+    Tasks of a pool may have names of their own; where none is shared the distance is 1 and says only that.
     """
-    ours, theirs = (shares(item.task for item in items) for items in (rows, private))
-    names = sorted(ours | theirs)
-    apart = sum(abs(ours.get(name, 0.0) - theirs.get(name, 0.0)) for name in names) / 2
+    ours, theirs, offered = (shares(item.task for item in items) for items in (rows, private, pool))
     return {
         "synthetic": ours,
         "private": theirs,
-        "total_variation": apart,
+        "total_variation": total_variation(ours, theirs),
+        "total_variation_of_pool": total_variation(offered, theirs),
         "shared_names": sorted(ours.keys() & theirs.keys()),
     }
+
+
+def total_variation(first: Mapping[str, float], second: Mapping[str, float]) -> float:
+    """Half the sum of the differences of shares: 0 where alike, 1 where apart."""
+    names = sorted({*first, *second})
+    return sum(abs(first.get(name, 0.0) - second.get(name, 0.0)) for name in names) / 2
 
 
 def shares(values: Iterable[str]) -> dict[str, float]:
@@ -113,11 +121,13 @@ def shares(values: Iterable[str]) -> dict[str, float]:
 
 
 def distances(
-    rows: Sequence[SyntheticRow], private: Sequence[Record], public: Sequence[Record], config: RunConfig
+    rows: Sequence[SyntheticRow],
+    private: Sequence[Record],
+    public: Sequence[Record],
+    pool: Sequence[SyntheticRow],
 ) -> dict[str, float]:
     """Between mean embeddings of texts and of the public records, for the synthetic rows and two controls."""
     target = embeddings(public)
-    pool = read_candidates(config.synthesis, config.data)
     return {
         "synthetic": mean_distance(embeddings(rows), target),
         "pool": mean_distance(embeddings(pool), target),

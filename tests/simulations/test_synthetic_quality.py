@@ -34,12 +34,13 @@ def record(instruction: str, response: str = "yes", task: str = "") -> Record:
 
 def test_shares_and_their_distance() -> None:
     assert shares(["a", "b", "a", "a"]) == {"a": 0.75, "b": 0.25}
-    same = marginals([row("1", task="a"), row("2", task="b")], [record("3", task="b"), record("4", task="a")])
-    assert same["total_variation"] == 0
-    apart = marginals([row("1", task="a")], [record("2", task="b")])
+    two = [row("1", task="a"), row("2", task="b")]
+    same = marginals(two, [record("3", task="b"), record("4", task="a")], [row("5", task="c")])
+    assert (same["total_variation"], same["total_variation_of_pool"]) == (0, 1)
+    apart = marginals([row("1", task="a")], [record("2", task="b")], two)
     assert (apart["total_variation"], apart["shared_names"]) == (1, [])
-    half = marginals([row("1", task="a"), row("2", task="b")], [record("3", task="a")])
-    assert half["total_variation"] == pytest.approx(0.5)
+    half = marginals(two, [record("3", task="a")], two)
+    assert half["total_variation"] == half["total_variation_of_pool"] == pytest.approx(0.5)
 
 
 def test_the_longest_shared_run_of_words() -> None:
