@@ -229,6 +229,7 @@ def evaluate_state(workspace: Workspace, state: FloatVector, label: str, reporte
             device=workspace.backbone.device,
             labels=workspace.config.evaluation.labels,
             progress=lambda done, total: reporter.evaluating(label, done, total),
+            prefix=workspace.prefix,
         )
 
 

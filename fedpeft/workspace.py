@@ -63,6 +63,7 @@ class Workspace:
         out: the run's folder; ledgers of the sites are in ``out/ledger``.
         model: the frozen backbone, with ``adapter`` attached.
         execution: speed and memory of the sites' gradients.
+        prefix: states of the frozen blocks for scores, which are computed without autocast and without noise.
         lock: held by whoever has a vector loaded in the adapter.
         data: by site.
         weights: of the tasks and of each site's units.
@@ -120,6 +121,7 @@ class Workspace:
         self.execution = make_execution(
             self.config, self.backbone, self.adapter.layout, self._private_folder, self.shared
         )
+        self.prefix = self.execution.prefix if self.execution.autocast is None else None
         try:
             self.public_start = self._load_start()
             probe(self.model, self.adapter, self.config.data.max_length, self.execution)
@@ -134,7 +136,7 @@ class Workspace:
         What is yielded takes another configuration, that of the same run with other blocks to train.
         """
         self.adapter.detach()
-        self.execution = PLAIN
+        self.execution, self.prefix = PLAIN, None
 
         def change(config: RunConfig) -> None:
             self.config = config
@@ -155,7 +157,8 @@ class Workspace:
     def close(self) -> None:
         """Give the backbone its own modules back and close the ledgers."""
         self.adapter.detach()
-        self.execution = PLAIN  # what was kept goes with it, unless other runs share it
+        # What was kept goes with them, unless other runs share it.
+        self.execution, self.prefix = PLAIN, None
         for site in self._sites.values():
             site.ledger.close()
         self._sites.clear()

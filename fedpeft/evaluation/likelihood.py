@@ -5,6 +5,9 @@ Two passes: the first runs the prompts and keeps their keys and values; the seco
 them. Prompts stand at the right end of their rows, padding before them, so that a response follows its prompt
 without a gap and models that look at a window see the same one as without padding. The output head runs only
 on the rows that predict a response token.
+
+Responses of one token, labels above all, need no second pass and no keys and values; their prompts may then
+begin at the lowest trained block, with the states that the frozen ones below gave before.
 """
 
 from __future__ import annotations
@@ -19,8 +22,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from fedpeft.data.prompts import Example
 from fedpeft.evaluation.selection import Question
+from fedpeft.training.batches import to_tensors
 from fedpeft.training.head import head_rows
+from fedpeft.training.prefix import PrefixCache
 
 Progress = Callable[[int, int], None]
 
@@ -74,6 +80,7 @@ def answer(
     device: torch.device,
     max_tokens: int,
     progress: Progress | None = None,
+    prefix: PrefixCache | None = None,
 ) -> list[Answer]:
     """Score every response of every question.
 
@@ -83,11 +90,12 @@ def answer(
         device: where the model is.
         max_tokens: padded tokens of one forward pass; memory and speed, not the result.
         progress: called with (answered, all) after every batch.
+        prefix: states of the frozen blocks below the lowest trained one, made in the same arithmetic.
     """
     answers: dict[int, Answer] = {}
     lengths = [len(question.prompt) for question in questions]
     for batch in _batches(lengths, lambda count, longest: count * longest <= max_tokens):
-        found = _answer_batch(model, [questions[index] for index in batch], device, max_tokens)
+        found = _answer_batch(model, [questions[index] for index in batch], device, max_tokens, prefix)
         answers.update(zip(batch, found, strict=True))
         if progress is not None:
             progress(len(answers), len(questions))
@@ -95,9 +103,12 @@ def answer(
 
 
 def _answer_batch(
-    model: nn.Module, questions: Sequence[Question], device: torch.device, max_tokens: int
+    model: nn.Module,
+    questions: Sequence[Question],
+    device: torch.device,
+    max_tokens: int,
+    prefix: PrefixCache | None,
 ) -> list[Answer]:
-    prompts = _run_prompts(model, [question.prompt for question in questions], device)
     candidates = [
         _Candidate(row, which, ids)
         for row, question in enumerate(questions)
@@ -105,9 +116,14 @@ def _answer_batch(
     ]
     rows = torch.tensor([candidate.row for candidate in candidates], device=device)
     targets = torch.tensor([candidate.ids[0] for candidate in candidates], device=device)
-    totals, correct = _log_probabilities(prompts.logits, rows, targets)
     # One token is fed less than the response has: the last one predicts nothing that counts.
     longer = [index for index, candidate in enumerate(candidates) if len(candidate.ids) > 1]
+    if prefix is not None and not longer:
+        return _split(
+            questions, *_log_probabilities(_logits_after(model, questions, device, prefix), rows, targets)
+        )
+    prompts = _run_prompts(model, [question.prompt for question in questions], device)
+    totals, correct = _log_probabilities(prompts.logits, rows, targets)
     width = prompts.mask.shape[1]
 
     def fits(count: int, longest: int) -> bool:
@@ -120,6 +136,13 @@ def _answer_batch(
         more, hits = _run_responses(model, prompts, [candidates[index] for index in chosen], device)
         totals[chosen] += more
         correct[chosen] += hits
+    return _split(questions, totals, correct)
+
+
+def _split(
+    questions: Sequence[Question], totals: npt.NDArray[np.float64], correct: npt.NDArray[np.int64]
+) -> list[Answer]:
+    """By question, from figures of all responses of all questions."""
     answers = []
     start = 0
     for question in questions:
@@ -139,6 +162,21 @@ def _batches(lengths: Sequence[int], fits: Callable[[int, int], bool]) -> Iterat
         batch.append(index)
     if batch:
         yield batch
+
+
+def _logits_after(
+    model: nn.Module, questions: Sequence[Question], device: torch.device, prefix: PrefixCache
+) -> Tensor:
+    """``(n, vocabulary)`` of the token after each prompt."""
+    # As an example of a training record of the same text, whose states may be kept already.
+    examples = [
+        Example(np.array([*q.prompt, q.responses[0][0]], dtype=np.int32), len(q.prompt), False)
+        for q in questions
+    ]
+    tensors = to_tensors(examples, device)
+    with prefix.feeding(examples, tensors.input_ids), head_rows(model, tensors.rows):
+        logits: Tensor = model(input_ids=tensors.input_ids, use_cache=False).logits[0]
+    return logits
 
 
 def _run_prompts(model: nn.Module, prompts: Sequence[tuple[int, ...]], device: torch.device) -> _Prompts:

@@ -19,6 +19,7 @@ from torch import nn
 from fedpeft.data.records import Record
 from fedpeft.evaluation.likelihood import Answer, Progress, answer
 from fedpeft.evaluation.selection import Encoder, Question, ask
+from fedpeft.training.prefix import PrefixCache
 
 Floats = npt.NDArray[np.float64]
 Figure = dict[str, float | None]
@@ -59,6 +60,7 @@ def evaluate(
     labels: Sequence[str] = (),
     max_tokens: int = 1024,
     progress: Progress | None = None,
+    prefix: PrefixCache | None = None,
 ) -> Scores:
     """Score the model on every record, each ranked against three other responses of its task.
 
@@ -70,9 +72,10 @@ def evaluate(
         labels: all responses that there are; each record is then ranked against all others of them.
         max_tokens: padded tokens of one forward pass; memory and speed, not the result.
         progress: called with (records done, all records).
+        prefix: see :func:`fedpeft.evaluation.likelihood.answer`.
     """
     questions = ask(records, prompter, labels)
-    answers = answer(model, questions, device=device, max_tokens=max_tokens, progress=progress)
+    answers = answer(model, questions, device=device, max_tokens=max_tokens, progress=progress, prefix=prefix)
     return Scores(
         ids=tuple(record.id for record in records),
         num_tokens=np.array([len(question.responses[0]) for question in questions], dtype=np.int64),

@@ -11,6 +11,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from fedpeft.evaluation.likelihood import answer
 from fedpeft.evaluation.selection import Question
 from fedpeft.testing import TINY_KINDS, tiny_backbone
+from fedpeft.training.prefix import PrefixCache
+from fedpeft.training.state_store import StateStore
 
 CPU = torch.device("cpu")
 
@@ -39,8 +41,8 @@ def _plain(model, question):
     return values, num_correct
 
 
-def _assert_equal_to_plain(model, questions, max_tokens=120):
-    answers = answer(model, questions, device=CPU, max_tokens=max_tokens)
+def _assert_equal_to_plain(model, questions, max_tokens=120, prefix=None):
+    answers = answer(model, questions, device=CPU, max_tokens=max_tokens, prefix=prefix)
     for question, found in zip(questions, answers, strict=True):
         values, num_correct = _plain(model, question)
         np.testing.assert_allclose(found.log_likelihoods, values, rtol=0, atol=1e-4)
@@ -50,6 +52,29 @@ def _assert_equal_to_plain(model, questions, max_tokens=120):
 @pytest.mark.parametrize("kind", TINY_KINDS)
 def test_equals_one_response_at_a_time(kind):
     _assert_equal_to_plain(tiny_backbone(kind).model, _questions())
+
+
+@pytest.mark.parametrize("kind", TINY_KINDS)
+def test_kept_states_below_the_adapter_change_no_answer(kind, monkeypatch):
+    model = tiny_backbone(kind).model
+    cache = PrefixCache(model, 1, StateStore(1 << 20))
+    labels = _questions(seed=3, response=(1, 1))
+    for _ in range(2):  # states made anew, and kept ones
+        _assert_equal_to_plain(model, labels, prefix=cache)
+    assert cache.num_kept == len(labels)
+    with monkeypatch.context() as broken:  # a state of another text would show
+        broken.setattr(
+            cache, "states", lambda examples, ids: torch.ones(*ids.shape, model.config.hidden_size)
+        )
+        with pytest.raises(AssertionError):
+            _assert_equal_to_plain(model, labels, prefix=cache)
+
+
+def test_longer_responses_take_the_way_through_every_block():
+    model = tiny_backbone("llama").model
+    cache = PrefixCache(model, 1, StateStore(1 << 20))
+    _assert_equal_to_plain(model, _questions(response=(2, 20)), prefix=cache)
+    assert cache.num_kept == 0
 
 
 @pytest.mark.parametrize("max_tokens", [1, 40, 10_000])
