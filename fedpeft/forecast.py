@@ -28,6 +28,7 @@ from fedpeft.selection.descent import Descent
 from fedpeft.selection.regime import Regime
 from fedpeft.selection.rows import encode
 from fedpeft.selection.trials import Trials, standard_error
+from fedpeft.speed import loss_of
 from fedpeft.types import JsonDict
 
 EPSILONS: Final = (1.0, 2.0, 4.0, 8.0)
@@ -73,6 +74,7 @@ def make_trials(
         perturbations=perturbations,
         seed=settings.seed,
         allocation=config.privacy if config.selection.allocation_start else None,
+        how=loss_of(config, backbone),
     )
 
 

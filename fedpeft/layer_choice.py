@@ -29,6 +29,7 @@ from fedpeft.selection.lineage import Split, split_by_lineage
 from fedpeft.selection.regime import Regime, noise_of
 from fedpeft.selection.rows import PublicRows, encode, read_rows
 from fedpeft.selection.trials import Trials
+from fedpeft.speed import loss_of
 from fedpeft.synthesis.dataset import FOLDER
 from fedpeft.training.learning_rate import learning_rates
 from fedpeft.types import JsonDict
@@ -180,6 +181,7 @@ def choose_layers(
             batch=settings.batch,
             perturbations=settings.perturbations,
             seed=settings.seed,
+            how=loss_of(config, backbone),
         )
     blocks, rounds = len(find_blocks(backbone.model)[1]), config.federation.rounds
     inputs = Inputs(blocks, settings, trials, progress, rounds, poll)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -35,13 +36,19 @@ def make_execution(
         shared: with other runs of this process; states are.
     """
     training = config.training
-    return Execution(
+    return replace(
+        loss_of(config, backbone),
         autocast=None if training.autocast == "off" else getattr(torch, training.autocast),
         checkpointing=training.activation_checkpointing,
         prefix=_prefix(config, backbone, layout, private_folder, shared),
-        loss_q=training.loss_q,
-        vocabulary=_tokens_of_labels(config, backbone) if training.loss_tokens == "labels" else (),
     )
+
+
+def loss_of(config: RunConfig, backbone: Backbone) -> Execution:
+    """The run's loss, computed as it comes: what trials on public or synthetic rows train and score."""
+    training = config.training
+    tokens = _tokens_of_labels(config, backbone) if training.loss_tokens == "labels" else ()
+    return Execution(loss_q=training.loss_q, vocabulary=tokens)
 
 
 def _tokens_of_labels(config: RunConfig, backbone: Backbone) -> tuple[int, ...]:

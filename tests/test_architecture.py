@@ -30,7 +30,7 @@ ORDER = (
     "data", "backbone", "adapters", "privacy", "delivery", "training", "evaluation", "site",
     "aggregation", "checkpoint", "federation", "private_evaluation", "synthesis", "selection",
     "config", "dimensions", "guarantee", "input_noise", "votes", "site_plan", "plan", "cost", "search",
-    "proposal", "layer_choice", "subspace", "forecast", "tuning", "folder", "speed", "timing", "stopwatch",
+    "proposal", "speed", "layer_choice", "subspace", "forecast", "tuning", "folder", "timing", "stopwatch",
     "run_sources", "workspace", "spending", "generation", "allocation_start", "warm_start", "reporter",
     "curve", "result", "model_card", "tracker", "stages", "run", "adapter_evaluation", "audit", "doctor",
     "report", "flower", "deployment", "baselines", "api", "testing", "cli", "__main__",

@@ -56,6 +56,32 @@ def test_the_command_chooses_says_why_and_reads_no_site(
     assert [c["losses"] for c in again["candidates"]] == [c["losses"] for c in found["candidates"]]
 
 
+def test_blocks_and_forecasts_are_tried_with_the_loss_of_the_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = [word for override in SELFT for word in ("--set", override)]
+    other = ["--set", "training.loss_q=0.7"]
+    plain, noise_aware = (
+        said(capsys, "select", str(folder / "run.toml"), *sets, *more, "--out", str(folder / name))
+        for name, more in (("plain", []), ("aware", other))
+    )
+    # (1 - p^q) / q is at most 1 / q, and less than -log p.
+    assert all(
+        a["mean"] < b["mean"] for a, b in zip(noise_aware["candidates"], plain["candidates"], strict=True)
+    )
+    assert all(loss < 1 / 0.7 for c in noise_aware["candidates"] for loss in c["losses"])
+    plain, noise_aware = (
+        said(
+            capsys, "plan", str(folder / "run.toml"), "--forecast", "--data", str(folder / "public.jsonl"),
+            *sets, *more,
+        )["forecast"]
+        for more in ([], other)
+    )  # fmt: skip
+    assert noise_aware["before"]["loss"] == plain["before"]["loss"]  # a forecast is scored alike
+    trained = zip(noise_aware["epsilons"], plain["epsilons"], strict=True)
+    assert all(a["loss"] != b["loss"] for a, b in trained)
+
+
 def test_the_command_shows_what_to_take_over(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sets = [word for override in (*SELFT, *LAST[1:]) for word in ("--set", override)]
     assert main(["select", str(folder / "run.toml"), *sets]) == 0

@@ -104,6 +104,7 @@ class Trials:
         seed: int,
         keep_states: bool = True,
         allocation: PrivacySettings | None = None,
+        how: Execution = PLAIN,
     ) -> None:
         """Hold what all trials share; trains nothing.
 
@@ -119,13 +120,14 @@ class Trials:
             keep_states: whether states of the frozen blocks are kept.
             allocation: shares noise among segments as it would at the start, from the gradients of
                 ``train``; default: noise is the same everywhere.
+            how: the run's loss, which is what sets of blocks are compared by; no states.
         """
         self.num_blocks = len(find_blocks(model)[1])
         self.num_runs = 0
         self._model, self._adapter, self.regime = model, adapter, regime
         self._train, self._validation = tuple(train), _shuffled(validation, seed)
         self._batch, self._perturbations, self._seed = batch, perturbations, seed
-        self._keep_states, self._allocation = keep_states, allocation
+        self._keep_states, self._allocation, self._how = keep_states, allocation, how
         self._cache: PrefixCache | None = None
 
     def run(self, layers: tuple[int, ...], effort: Effort) -> Outcome:
@@ -184,13 +186,13 @@ class Trials:
 
     def _execution(self, lowest: int) -> Execution:
         if lowest < 1 or not self._keep_states:
-            return PLAIN
+            return self._how
         if self._cache is None or self._cache.block != lowest:
             below = self._cache if self._cache is not None and self._cache.block < lowest else None
             if below is not None:
                 below.forget_below()  # states of one lower block at a time are enough
             self._cache = PrefixCache(self._model, lowest, StateStore(_KEPT_BYTES), below)
-        return replace(PLAIN, prefix=self._cache)
+        return replace(self._how, prefix=self._cache)
 
 
 def _shuffled(rows: Sequence[Example], seed: int) -> tuple[Example, ...]:
