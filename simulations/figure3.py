@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figure 3: learning rate and batch size, at a fixed noise multiplier and at a fixed epsilon.
+"""Figure 3: step and batch size, at a fixed noise multiplier and at a fixed epsilon.
 
 ::
 
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from simulations.grid.__main__ import Places
 from simulations.grid.study import Study, as_grid, run_study
 
-STUDY = Study("figure3", ("figure3_epsilon", "figure3_noise"), as_grid("lr", "batch"))
+STUDY = Study("figure3", ("figure3_epsilon", "figure3_noise"), as_grid("step", "batch"))
 
 
 def main(arguments: Sequence[str] | None = None, places: Places | None = None) -> int:

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Table 1: every system under one unit and one epsilon, its ablations, and how learning rates were chosen.
+"""Table 1: every system under one unit and one epsilon, its ablations, and how steps were chosen.
 
 ::
 
-python -m simulations.table1 tune            three learning rates for each row, on development records
-python -m simulations.table1 fix             keep the best of each in experiments/table1_rates.json: commit it
+python -m simulations.table1 norms                    clip norms from public records
+python -m simulations.table1 tune [sst2] [medquad]    three steps for each row, on development records
+python -m simulations.table1 fix                      keep the best of each
 python -m simulations.table1 run [--of EXPERIMENT] [--only ROW]
-python -m simulations.table1 table           write the tables of what is there
+python -m simulations.table1 table                    write the tables of what is there
 
-``fix`` comes before ``run``: what a reported cell is run with is written down before it is scored. Needs
+``norms`` and ``fix`` write experiments/table1_norms.json and table1_steps.json: commit them before ``run``, so
+that what a reported cell is run with is written down before it is scored. ``tune``, too, takes ``--only``. Needs
 FEDPEFT_DATA_ROOT, and the extra ``figures`` for the figures.
 """
 
@@ -26,14 +28,26 @@ from fedpeft.methods.base import find
 from fedpeft.plan import make_plan
 from simulations.grid.__main__ import Places
 from simulations.grid.__main__ import main as grid
-from simulations.grid.designs import ROWS, rates_of
+from simulations.grid.bases import (
+    MEDQUAD,
+    MEDQUAD_PUBLIC,
+    MEDQUAD_RUN,
+    NORMS_FILE,
+    SST2,
+    SST2_PUBLIC,
+    SST2_RUN,
+    STEPS_FILE,
+)
+from simulations.grid.designs import ADAPTERS, ROWS, STEPS
 from simulations.grid.experiment import Experiment, load_experiment
+from simulations.grid.norms import median_norms
 from simulations.grid.results import read_lines, runs_of
 from simulations.grid.study import Study, run_study
 from simulations.grid.table import Figures, Row, make_rows, make_table, show
+from simulations.outcome import exit_code
 
-TUNING: Final = "table1_tuning"
-RATES_FILE: Final = "table1_rates.json"
+TUNING: Final[Mapping[str, str]] = {"sst2": "table1_tuning", "medquad": "table1_medquad_tuning"}
+"""The trials, by data set."""
 
 _AUDIT: Final = (
     "Private rows share one mechanism, which is audited at small claims of its own, where an audit has "
@@ -49,33 +63,54 @@ def main(arguments: Sequence[str] | None = None, places: Places | None = None) -
     """See the module's text."""
     given, places = list(sys.argv[1:] if arguments is None else arguments), places or Places()
     if given[:1] == ["tune"]:
-        return grid(["run", TUNING, *given[1:]], places)
+        rest = given[1:]
+        names = [name for data, name in TUNING.items() if data in rest or not TUNING.keys() & {*rest}]
+        return grid(["run", *names, *(word for word in rest if word not in TUNING)], places)
+    if given == ["norms"]:
+        return exit_code(lambda: _write(places.experiments / NORMS_FILE, norms()))
     if given == ["fix"]:
-        print(json.dumps(fix(places), indent=2))
-        return 0
+        return exit_code(lambda: _write(places.experiments / STEPS_FILE, fix(places)))
     study = Study("table1", experiments_in(places.experiments), render)
     return run_study(study, str(__doc__), given, places)
 
 
 def experiments_in(folder: Path) -> tuple[str, ...]:
     """Every part of Table 1 in ``folder`` but the trials."""
-    return tuple(sorted({path.stem for path in folder.glob("table1_*.py")} - {TUNING}))
+    return tuple(sorted({path.stem for path in folder.glob("table1_*.py")} - {*TUNING.values()}))
 
 
-def fix(places: Places) -> dict[str, object]:
-    """Write down, for each row, the learning rate with the best accuracy, then the best perplexity."""
-    experiment = load_experiment(TUNING, places.experiments)
-    rows = {row.name: row for row in make_rows(experiment, read_lines(places.lines(TUNING)))}
-    best: dict[str, float] = {}
-    for name in ROWS:
-        tried = {rate: rows.get(f"{name}-lr-{rate:g}") for rate in rates_of(name)}
-        scored = {rate: row.figures for rate, row in tried.items() if row is not None and row.figures}
-        if len(scored) == len(tried):  # a row with a trial missing had fewer than the others
-            best[name] = max(scored, key=lambda rate: _merit(scored[rate]))
-    found: dict[str, object] = {"tuned": sorted(best), "trials": len(rates_of("ffa")), "rates": best}
-    path = places.experiments / RATES_FILE
-    path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+def norms() -> dict[str, dict[str, float]]:
+    """The clip norm of each adapter, by data set."""
+    return {
+        "sst2": median_norms(SST2, SST2_RUN, SST2_PUBLIC, ADAPTERS),
+        "medquad": median_norms(MEDQUAD, MEDQUAD_RUN, MEDQUAD_PUBLIC, ADAPTERS),
+    }
+
+
+def fix(places: Places) -> dict[str, dict[str, float]]:
+    """By data set and row the step with the best accuracy, then the best perplexity.
+
+    A row with a trial missing had fewer than the others, and is left out.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for data, name in TUNING.items():
+        if not (places.experiments / f"{name}.py").is_file():
+            continue
+        experiment = load_experiment(name, places.experiments)
+        rows = {row.name: row for row in make_rows(experiment, read_lines(places.lines(name)))}
+        found[data] = {}
+        for system in ROWS:
+            tried = {step: rows.get(f"{system}-step-{step:g}") for step in STEPS}
+            scored = {step: row.figures for step, row in tried.items() if row is not None and row.figures}
+            if len(scored) == len(STEPS):
+                found[data][system] = max(scored, key=lambda step: _merit(scored[step]))
     return found
+
+
+def _write(path: Path, found: Mapping[str, object]) -> None:
+    text = json.dumps(found, indent=2) + "\n"
+    path.write_text(text, encoding="utf-8")
+    print(text, end="")
 
 
 def _merit(figures: Figures) -> tuple[float, float]:
@@ -138,9 +173,10 @@ def _findings(rows: Sequence[Row]) -> list[str]:
                 f"The best private run, {best.name}, goes {100 * share:.0f} % of the way from the untouched "
                 f"backbone ({100 * start:.1f} %) to the non-private run."
             )
-    if "local-only" in by_name and "ffa" in by_name:
+    if "local-only" in by_name and "ffa-weight" in by_name:
         alone, together = (
-            [run for line in by_name[name].lines for run in runs_of(line)] for name in ("local-only", "ffa")
+            [run for line in by_name[name].lines for run in runs_of(line)]
+            for name in ("local-only", "ffa-weight")
         )
         gain = compare_runs(alone, together)["ranking_accuracy"]
         found.append(f"Federation against each site alone, mean over sites: {_interval(gain, True)} points.")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Table 1 on SST-2 at epsilon 2: label accuracy on the test file, three seeds, every row."""
 
-from simulations.grid.bases import SST2, SST2_FILLINGS, SST2_TEST, fixed_rates
+from simulations.grid.bases import SST2, SST2_FILLINGS, SST2_TEST, norms_of, steps_of
 from simulations.grid.designs import ROWS, table
 
 EXPERIMENT = table(
@@ -9,7 +9,8 @@ EXPERIMENT = table(
     SST2,
     [*SST2_TEST, "privacy.epsilon=2.0"],
     SST2_FILLINGS,
-    fixed_rates(),
+    norms_of("sst2"),
+    steps_of("sst2"),
     rows=ROWS,
-    reference="ffa",
+    reference="ffa-weight",
 )

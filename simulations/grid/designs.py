@@ -3,12 +3,13 @@
 
 What is compared, with which settings and trials, stands here and in the files of ``experiments/`` that call
 it, fixed before a cell that is reported runs. Every row of a table has the same unit, epsilon, steps and
-data, and the same number of learning rates to choose from.
+data, and the same number of steps to choose from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from fedpeft.privacy.accountant import epsilon_pld
@@ -16,66 +17,97 @@ from fedpeft.types import PrivacyEvent
 
 Design = dict[str, Any]
 
-TRIALS: Final = 3
-"""Learning rates tried for each row."""
+STEPS: Final = (0.5, 1.5, 4.5)
+"""Lengths of a step that are tried for each row. The clip norm C of a row is the median norm of a public
+record's gradient in its adapter, and the learning rate is step / C^2: gradients of adapters differ by a factor
+of five in length, and a step of one length lowers the loss alike in all of them."""
 
-_CLIPPED: Final = (0.5, 1.5, 4.5)
-_UNCLIPPED: Final = (0.05, 0.15, 0.5)  # gradients as long as they are
+TRIALS: Final = len(STEPS)
 
-ROWS: Final[Mapping[str, tuple[str, ...]]] = {
-    "dp-lora": ('method="dp-lora"',),
-    "dp-lora-product-svd": ('method="dp-lora"', 'federation.aggregation="product-svd"'),
-    "dp-bitfit": ('method="dp-bitfit"',),
-    "anadp": ('method="anadp"',),
-    "ffa": ('method="plain"',),
-    "ffa-weight": ('method="plain"', 'adapter.start="weight"'),
-    "lora-xs": ('method="plain"', 'adapter.kind="lora-xs"', "adapter.rank=8"),
-    "fedpeft": ('method="fedpeft"',),
-    "dp-selft": ('method="dp-selft"', "SELECT"),
-    "fedpeft-selft": ('method="fedpeft-selft"', "SELECT"),
-    "dp-forward": ('method="dp-forward"',),
-    "pooled-dp": ('method="pooled-dp"',),
-    "local-only": ('method="local-only"',),
-    "non-private": ('method="non-private"',),
-    "pooled": ('method="pooled"',),
+ADAPTERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "ffa": ('adapter.kind="ffa"',),
+    "ffa-weight": ('adapter.kind="ffa"', 'adapter.start="weight"'),
+    "lora": ('adapter.kind="lora"',),
+    "lora-xs": ('adapter.kind="lora-xs"', "adapter.rank=16"),
+    "bias": ('adapter.kind="bias"',),
 }
-"""Overrides by row. ``SELECT`` stands for where blocks are chosen from, which differs between data sets."""
+"""Subspaces; those with a rank of their own have it from the run, but for ``lora-xs``, whose updates are
+square."""
 
-WITHOUT_CLIPPING: Final = ("dp-forward", "non-private", "pooled")
 
-ABLATIONS: Final[Mapping[str, tuple[str, ...]]] = {
-    "full": ('method="fedpeft-selft"', "SELECT"),
-    "allocation-off": ('method="fedpeft-selft"', "SELECT", 'privacy.allocation="uniform"'),
-    "selection-off": ('method="fedpeft"',),
-    "random-layers": ('method="fedpeft-selft"', "SELECT", 'selection.selector="random-k"'),
-    "warm-start-only": ('method="plain"', "WARM"),
-    "lambda1-0": ('method="fedpeft-selft"', "SELECT", "federation.lambda1=0.0"),
-    "lambda2-0": ('method="fedpeft-selft"', "SELECT", "privacy.lambda2=0.0"),
+@dataclass(frozen=True)
+class System:
+    """A row of Table 1.
+
+    Attributes:
+        adapter: of ``ADAPTERS``.
+        overrides: ``SELECT`` and ``WARM`` stand for what differs between data sets.
+    """
+
+    adapter: str
+    overrides: tuple[str, ...]
+
+
+_SELECTED: Final = System("ffa-weight", ('method="fedpeft-selft"', "SELECT"))
+
+ROWS: Final[Mapping[str, System]] = {
+    "dp-lora": System("lora", ('method="dp-lora"',)),
+    "dp-lora-product-svd": System("lora", ('method="dp-lora"', 'federation.aggregation="product-svd"')),
+    "dp-bitfit": System("bias", ('method="dp-bitfit"', 'privacy.clipping="automatic"')),
+    "dp-bitfit-flat": System("bias", ('method="dp-bitfit"',)),
+    "anadp": System("lora", ('method="anadp"',)),
+    "ffa": System("ffa", ('method="plain"',)),
+    "ffa-weight": System("ffa-weight", ('method="plain"',)),
+    "lora-xs": System("lora-xs", ('method="plain"',)),
+    "fedpeft": System("ffa-weight", ('method="fedpeft"',)),
+    "dp-selft": System("ffa-weight", ('method="dp-selft"', "SELECT")),
+    "fedpeft-selft": _SELECTED,
+    "dp-forward": System("ffa-weight", ('method="dp-forward"',)),
+    "pooled-dp": System("ffa-weight", ('method="pooled-dp"',)),
+    "local-only": System("ffa-weight", ('method="local-only"',)),
+    "non-private": System("ffa-weight", ('method="non-private"',)),
+    "pooled": System("ffa-weight", ('method="pooled"',)),
+}
+"""By name."""
+
+
+def _without(override: str) -> System:
+    return System(_SELECTED.adapter, (*_SELECTED.overrides, override))
+
+
+ABLATIONS: Final[Mapping[str, System]] = {
+    "full": _SELECTED,
+    "allocation-off": _without('privacy.allocation="uniform"'),
+    "selection-off": ROWS["fedpeft"],
+    "random-layers": _without('selection.selector="random-k"'),
+    "warm-start-only": System("ffa-weight", ('method="plain"', "WARM")),
+    "lambda1-0": _without("federation.lambda1=0.0"),
+    "lambda2-0": _without("privacy.lambda2=0.0"),
 }
 """Of the full method, one part taken away at a time."""
 
 
-def rates_of(row: str) -> tuple[float, ...]:
-    """The learning rates to choose from."""
-    return _UNCLIPPED if row in WITHOUT_CLIPPING else _CLIPPED
-
-
 def tuning(
-    base: str, common: Sequence[str], fillings: Mapping[str, Sequence[str]], rows: Sequence[str]
+    base: str,
+    common: Sequence[str],
+    fillings: Mapping[str, Sequence[str]],
+    norms: Mapping[str, float],
+    rows: Sequence[str],
 ) -> Design:
     """``TRIALS`` cells for each row, on public records that no row is reported on, with their own seed."""
     cells = [
-        {"name": f"{row}-lr-{rate:g}", "set": [*_filled(ROWS[row], fillings), _rate(rate)]}
+        {"name": f"{row}-step-{step:g}", "set": overrides_of(ROWS[row], fillings, norms, step)}
         for row in rows
-        for rate in rates_of(row)
+        for step in STEPS
     ]
     return {
-        "title": f"Learning rates, {TRIALS} for each row of Table 1",
+        "title": f"Lengths of a step, {TRIALS} for each row of Table 1",
         "base": base,
         "set": list(common),
         "seeds": [11],
         "reference": cells[0]["name"],
         "metrics": ["ranking_accuracy", "perplexity"],
+        "minutes": 8.0,
         "cells": cells,
     }
 
@@ -85,17 +117,31 @@ def table(
     base: str,
     common: Sequence[str],
     fillings: Mapping[str, Sequence[str]],
-    rates: Mapping[str, float],
+    norms: Mapping[str, float],
+    steps: Mapping[str, float],
     *,
-    rows: Mapping[str, Sequence[str]],
+    rows: Mapping[str, System],
     reference: str,
     seeds: Sequence[int] = (1, 2, 3),
     minutes: float = 8.0,
 ) -> Design:
-    """A cell for each row and seed, at the learning rates that were fixed beforehand."""
+    """A cell for each row and seed, at the step that was fixed beforehand.
+
+    Args:
+        title: over the table.
+        base: the run's TOML.
+        common: overrides of every cell.
+        fillings: of ``SELECT`` and ``WARM``.
+        norms: by adapter.
+        steps: by row.
+        rows: by name.
+        reference: the row that others are compared with.
+        seeds: each row is run with.
+        minutes: a cell may take.
+    """
     cells = [
-        {"name": row, "set": [*_filled(overrides, fillings), *_rate_of(row, rates)]}
-        for row, overrides in rows.items()
+        {"name": row, "set": overrides_of(system, fillings, norms, steps[row])}
+        for row, system in rows.items()
     ]
     return {
         "title": title,
@@ -107,6 +153,19 @@ def table(
         "minutes": minutes,
         "cells": cells,
     }
+
+
+def overrides_of(
+    system: System, fillings: Mapping[str, Sequence[str]], norms: Mapping[str, float], step: float
+) -> list[str]:
+    """All that tells a row from the others."""
+    filled = [text for override in system.overrides for text in fillings.get(override, (override,))]
+    return [*ADAPTERS[system.adapter], *filled, *clip_and_step(norms[system.adapter], step)]
+
+
+def clip_and_step(clip_norm: float, step: float) -> list[str]:
+    """A step of that length for gradients of that size."""
+    return [f"privacy.clip_norm={clip_norm}", f"training.learning_rate={step / clip_norm**2:.6g}"]
 
 
 def robustness(
@@ -131,8 +190,9 @@ def batches(
     multiplier: float | None,
     steps: int,
     delta: float,
-    sampling_rates: Sequence[float] = (0.03, 0.06, 0.12),
-    learning_rates: Sequence[float] = (0.5, 1.5, 4.5),
+    clip_norm: float,
+    sampling_rates: Sequence[float] = (0.05, 0.1, 0.2),
+    lengths: Sequence[float] = STEPS,
     seeds: Sequence[int] = (1, 2),
 ) -> Design:
     """Figure 3: learning rate by batch size, at one noise multiplier or at one epsilon.
@@ -144,8 +204,9 @@ def batches(
             the noise follows.
         steps: private steps of a run.
         delta: of the run.
+        clip_norm: of the run's adapter.
         sampling_rates: batches, as shares of the units.
-        learning_rates: which must not move epsilon.
+        lengths: of a step; the learning rate, which must not move epsilon, follows from them.
         seeds: of each cell.
     """
     cells = []
@@ -155,13 +216,13 @@ def batches(
             asked = [f"privacy.epsilon={epsilon_at(multiplier, share, steps, delta)}"]
         cells += [
             {
-                "name": f"batch-{share:g}-lr-{rate:g}",
-                "set": [f"training.sampling_rate={share}", _rate(rate), *asked],
+                "name": f"batch-{share:g}-step-{length:g}",
+                "set": [f"training.sampling_rate={share}", *clip_and_step(clip_norm, length), *asked],
             }
-            for rate in learning_rates
+            for length in lengths
         ]
     held = "epsilon" if multiplier is None else f"noise multiplier {multiplier:g}"
-    return _figure(f"Learning rate and batch size at fixed {held}", base, common, cells, seeds)
+    return _figure(f"Step and batch size at fixed {held}", base, common, cells, seeds)
 
 
 def epsilon_at(multiplier: float, sampling_rate: float, steps: int, delta: float) -> float:
@@ -198,15 +259,3 @@ def _figure(
         "minutes": 3.0,
         "cells": cells,
     }
-
-
-def _filled(overrides: Sequence[str], fillings: Mapping[str, Sequence[str]]) -> list[str]:
-    return [text for override in overrides for text in fillings.get(override, (override,))]
-
-
-def _rate(rate: float) -> str:
-    return f"training.learning_rate={rate}"
-
-
-def _rate_of(row: str, rates: Mapping[str, float]) -> list[str]:
-    return [_rate(rates[row])] if row in rates else []

@@ -11,10 +11,11 @@ import pytest
 from fedpeft.plan import make_plan
 from fedpeft.testing import tiny_config
 from simulations import figure2, figure3, figure4, table1
-from simulations.grid import designs
+from simulations.grid import bases, designs
 from simulations.grid.__main__ import Places
 from simulations.grid.cells import run_experiment
 from simulations.grid.experiment import Experiment, load_experiment
+from simulations.grid.norms import median_norms
 from simulations.grid.results import read_lines
 
 EXPERIMENTS = Places().experiments
@@ -51,13 +52,14 @@ def done(places: Places, name: str, design: dict, only: tuple[str, ...] = ()) ->
 def committed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Experiment]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEDPEFT_DATA_ROOT", str(tmp_path_factory.mktemp("data")))
-        return {name: load_experiment(name, EXPERIMENTS) for name in (*PARTS, table1.TUNING)}
+        return {name: load_experiment(name, EXPERIMENTS) for name in (*PARTS, *table1.TUNING.values())}
 
 
 def test_the_parts_are_all_there(committed: dict[str, Experiment]) -> None:
     assert {name for name in committed if name.startswith("table1")} == {
         "table1_ablations",
         "table1_medquad",
+        "table1_medquad_tuning",
         "table1_sst2_epsilon2",
         "table1_sst2_epsilon8",
         "table1_tuning",
@@ -85,14 +87,20 @@ def test_rows_share_unit_epsilon_steps_and_records(committed: dict[str, Experime
     assert len(shared) == 1
 
 
-def test_every_row_has_as_many_trials_on_other_records(committed: dict[str, Experiment]) -> None:
-    trials, test = committed[table1.TUNING], committed["table1_sst2_epsilon8"]
-    by_row = [cell.name.rpartition("-lr-")[0] for cell in trials.table.cells]
-    assert {by_row.count(row) for row in designs.ROWS} == {designs.TRIALS}
+@pytest.mark.parametrize(("data", "name"), [("sst2", "table1_sst2_epsilon8"), ("medquad", "table1_medquad")])
+def test_every_row_has_as_many_trials_on_other_records(
+    committed: dict[str, Experiment], data: str, name: str
+) -> None:
+    trials, test = committed[table1.TUNING[data]], committed[name]
+    by_row = [cell.name.rpartition("-step-")[0] for cell in trials.table.cells]
+    assert {by_row.count(row.name) for row in test.table.cells} == {designs.TRIALS}
     assert {cell.config.evaluation.path for cell in trials.cells}.isdisjoint(
         {cell.config.evaluation.path for cell in test.cells}
     )
     assert set(trials.table.seeds).isdisjoint(test.table.seeds)
+    for cell in (*trials.cells, *test.cells):  # nor does what they are chosen on train
+        trained = {site.path for site in cell.config.sites} | {cell.config.data.partition.path}
+        assert cell.config.evaluation.path not in trained
 
 
 def test_epsilon_does_not_move_with_the_learning_rate(committed: dict[str, Experiment]) -> None:
@@ -114,17 +122,22 @@ def test_a_fixed_multiplier_is_found_again(committed: dict[str, Experiment]) -> 
     assert all(0.79 < multiplier <= 0.8001 for multiplier in multipliers)
 
 
+ONES = dict.fromkeys(designs.ADAPTERS, 1.0)
+
+
 def test_table_1_is_tuned_fixed_run_and_written(places: Places) -> None:
-    rows = ("ffa", "non-private", "local-only")
+    rows = ("ffa-weight", "non-private", "local-only")
     base = "../run.toml"
-    done(places, table1.TUNING, designs.tuning(base, TINY, {}, rows))
-    found = table1.fix(places)
-    assert found["tuned"] == sorted(rows)
-    rates = json.loads((places.experiments / table1.RATES_FILE).read_text())["rates"]
-    assert all(rates[row] in designs.rates_of(row) for row in rows)
+    done(places, table1.TUNING["sst2"], designs.tuning(base, TINY, {}, ONES, rows))
+    assert table1.main(["fix"], places) == 0
+    found = json.loads((places.experiments / bases.STEPS_FILE).read_text())
+    assert found.keys() == {"sst2"}
+    steps = found["sst2"]
+    assert steps.keys() == {*rows}
+    assert all(step in designs.STEPS for step in steps.values())
     design = designs.table(
-        "A tiny table", base, TINY, {}, rates,
-        rows={row: designs.ROWS[row] for row in rows}, reference="ffa", seeds=(1,),
+        "A tiny table", base, TINY, {}, ONES, steps,
+        rows={row: designs.ROWS[row] for row in rows}, reference="ffa-weight", seeds=(1,),
     )  # fmt: skip
     made(places, "table1_tiny", design)
     assert table1.main(["run"], places) == 0
@@ -137,8 +150,21 @@ def test_table_1_is_tuned_fixed_run_and_written(places: Places) -> None:
 
 
 def test_a_row_that_lacks_a_trial_is_not_fixed(places: Places) -> None:
-    done(places, table1.TUNING, designs.tuning("../run.toml", TINY, {}, ("ffa",)), only=("ffa-lr-0.5",))
-    assert table1.fix(places)["tuned"] == []
+    design = designs.tuning("../run.toml", TINY, {}, ONES, ("ffa",))
+    done(places, table1.TUNING["sst2"], design, only=("ffa-step-0.5",))
+    assert table1.fix(places) == {"sst2": {}}
+
+
+def test_a_step_lowers_the_loss_alike_whatever_the_size_of_gradients() -> None:
+    small, large = (designs.clip_and_step(norm, 1.5) for norm in (0.1, 2.0))
+    assert small == ["privacy.clip_norm=0.1", "training.learning_rate=150"]
+    assert large == ["privacy.clip_norm=2.0", "training.learning_rate=0.375"]
+
+
+def test_norms_are_those_of_the_adapters(places: Places) -> None:
+    base, public = str(places.readme.parent / "run.toml"), next(places.readme.parent.glob("site*.jsonl"))
+    found = median_norms(base, ["adapter.layers=[1]"], str(public), {"a": (), "b": ("adapter.rank=1",)})
+    assert found["a"] > found["b"] > 0  # fewer directions, shorter gradients
 
 
 def test_figures_are_drawn_of_what_is_there(places: Places) -> None:
