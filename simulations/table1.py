@@ -9,9 +9,9 @@ python -m simulations.table1 fix                      keep the best of each
 python -m simulations.table1 run [--of EXPERIMENT] [--only ROW]
 python -m simulations.table1 table                    write the tables of what is there
 
-``norms`` and ``fix`` write experiments/table1_norms.json and table1_steps.json: commit them before ``run``, so
-that what a reported cell is run with is written down before it is scored. ``tune``, too, takes ``--only``. Needs
-FEDPEFT_DATA_ROOT, and the extra ``figures`` for the figures.
+``norms`` and ``fix`` write experiments/table1_norms.json and table1_steps.json: commit them before ``run``,
+so that what a reported cell is run with is written down before it is scored. ``tune``, too, takes ``--only``.
+Needs FEDPEFT_DATA_ROOT, and the extra ``figures`` for the figures.
 """
 
 from __future__ import annotations

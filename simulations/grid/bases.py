@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the cells of Table 1 and Figures 2 to 4 have in common, fixed before any of them is scored.
 
-Few large batches (few steps lose least to noise), few dimensions, the top four blocks, the loss between the two
-labels alone, frozen weights in bfloat16 and their states kept: a cell takes a minute or two on one core.
+Few large batches (few steps lose least to noise), few dimensions, the top four blocks, the loss between the
+two labels alone, frozen weights in bfloat16 and their states kept: a cell takes a minute or two on one core.
 """
 
 from __future__ import annotations

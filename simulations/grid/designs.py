@@ -19,8 +19,8 @@ Design = dict[str, Any]
 
 STEPS: Final = (0.5, 1.5, 4.5)
 """Lengths of a step that are tried for each row. The clip norm C of a row is the median norm of a public
-record's gradient in its adapter, and the learning rate is step / C^2: gradients of adapters differ by a factor
-of five in length, and a step of one length lowers the loss alike in all of them."""
+record's gradient in its adapter, and the learning rate is step / C^2: gradients of adapters differ by a
+factor of five in length, and a step of one length lowers the loss alike in all of them."""
 
 TRIALS: Final = len(STEPS)
 
