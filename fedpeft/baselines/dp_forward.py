@@ -47,7 +47,8 @@ def noise_inputs(workspace: Workspace) -> None:
     for name, data in workspace.data.items():
         units = {unit: tuple(_filled(e, length, fill) for e in own) for unit, own in data.units.items()}
         workspace.data[name] = replace(data, units=units)
-    clean = PrefixCache(workspace.model, block, StateStore(0))
+    # Runs that share kept states compute the clean ones of an input once; the noise is each run's own.
+    clean = workspace.prefix or PrefixCache(workspace.model, block, StateStore(0))
     kept: dict[bytes, Tensor] = {}
     for name, data in workspace.data.items():
         randomness = _randomness(config.run.seed, name)

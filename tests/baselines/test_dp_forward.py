@@ -21,10 +21,10 @@ from fedpeft.workspace import Workspace
 NOISE = InputNoise(8.0, 1e-5, clip_norm=2.0)
 
 
-@pytest.fixture
-def workspace(tmp_path: Path):
-    config = tiny_config(tmp_path, num_records=12, overrides=["adapter.layers=[1]", "data.max_length=48"])
-    with Workspace(config, tmp_path / "run") as made:
+@pytest.fixture(params=["off", "memory"])
+def workspace(request: pytest.FixtureRequest, tmp_path: Path):
+    overrides = ["adapter.layers=[1]", "data.max_length=48", f'training.prefix_cache="{request.param}"']
+    with Workspace(tiny_config(tmp_path, num_records=12, overrides=overrides), tmp_path / "run") as made:
         yield made
 
 
