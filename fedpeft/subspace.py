@@ -23,11 +23,16 @@ from fedpeft.adapters.targets import find_targets
 from fedpeft.data.prompts import Example
 from fedpeft.errors import BackboneError
 from fedpeft.settings import AdapterSettings
+from fedpeft.training.execution import PLAIN, Execution
 from fedpeft.training.gradients import example_losses
 
 
 def gradient_subspaces(
-    model: nn.Module, settings: AdapterSettings, examples: Sequence[Example], rank: int | None = None
+    model: nn.Module,
+    settings: AdapterSettings,
+    examples: Sequence[Example],
+    rank: int | None = None,
+    how: Execution = PLAIN,
 ) -> dict[str, Tensor]:
     """``(r, in)`` float32 with orthonormal rows, by path of each module that ``settings`` name.
 
@@ -36,13 +41,14 @@ def gradient_subspaces(
         settings: blocks, modules and, by default, the rank.
         examples: of public or synthetic records; at least one.
         rank: rows for each module.
+        how: the run's loss.
 
     Raises:
         BackboneError: packed weights, or a module that no gradient reaches.
     """
     targets = find_targets(model, settings)
     modules = {target.path: model.get_submodule(target.path) for target in targets}
-    energies = _energies(model, modules, examples)
+    energies = _energies(model, modules, examples, how)
     found = {}
     for target in targets:
         energy = energies[target.path]
@@ -66,7 +72,7 @@ def save_subspaces(path: Path, rows: Mapping[str, Tensor], source: str) -> None:
 
 
 def _energies(
-    model: nn.Module, modules: Mapping[str, nn.Module], examples: Sequence[Example]
+    model: nn.Module, modules: Mapping[str, nn.Module], examples: Sequence[Example], how: Execution
 ) -> dict[str, np.ndarray]:
     """``(in, in)`` float64, the sum over examples of G^T G."""
     weights: dict[str, Any] = {name: module.weight for name, module in modules.items()}
@@ -79,7 +85,7 @@ def _energies(
         for weight in weights.values():
             weight.requires_grad_(True)
         for example in examples:
-            loss = example_losses(model, [example], device).sum()
+            loss = example_losses(model, [example], device, how).sum()
             gradients = torch.autograd.grad(loss, list(weights.values()))
             for (name, module), gradient in zip(modules.items(), gradients, strict=True):
                 dense = gradient.double().cpu()

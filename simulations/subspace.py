@@ -22,6 +22,7 @@ from fedpeft.data.prompts import Prompter
 from fedpeft.errors import ConfigError, UserError
 from fedpeft.layer_choice import rows_to_play_on
 from fedpeft.selection.rows import encode
+from fedpeft.speed import loss_of
 from fedpeft.subspace import gradient_subspaces, save_subspaces
 
 
@@ -45,14 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         backbone = load_backbone(config.model)
         prompter = Prompter.of(backbone.tokenizer, config.data)
         examples = encode(rows.rows.records[: asked.records], prompter)
-        found = gradient_subspaces(backbone.model, config.adapter, examples, asked.rank)
+        how = loss_of(config, backbone)
+        found = gradient_subspaces(backbone.model, config.adapter, examples, asked.rank, how)
     except UserError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         return 2
-    save_subspaces(
-        asked.out, found, f"{len(examples)} public records of {(asked.data or config.selection.data)}"
-    )
+    name = (asked.data or config.selection.data or asked.run).name
+    save_subspaces(asked.out, found, f"{len(examples)} public records of {name}")
     print(f"{asked.out}: {len(found)} modules, from {len(examples)} records")
     return 0
 

@@ -31,6 +31,7 @@ from simulations.grid.__main__ import main as grid
 from simulations.grid.bases import (
     MEDQUAD,
     MEDQUAD_PUBLIC,
+    MEDQUAD_ROWS,
     MEDQUAD_RUN,
     NORMS_FILE,
     SST2,
@@ -81,9 +82,12 @@ def experiments_in(folder: Path) -> tuple[str, ...]:
 
 def norms() -> dict[str, dict[str, float]]:
     """The clip norm of each adapter, by data set."""
+    used = {ROWS[name].adapter for name in MEDQUAD_ROWS}
     return {
         "sst2": median_norms(SST2, SST2_RUN, SST2_PUBLIC, ADAPTERS),
-        "medquad": median_norms(MEDQUAD, MEDQUAD_RUN, MEDQUAD_PUBLIC, ADAPTERS),
+        "medquad": median_norms(
+            MEDQUAD, MEDQUAD_RUN, MEDQUAD_PUBLIC, {name: ADAPTERS[name] for name in sorted(used)}
+        ),
     }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from fedpeft.privacy.accountant import epsilon_pld
@@ -24,9 +25,14 @@ factor of five in length, and a step of one length lowers the loss alike in all 
 
 TRIALS: Final = len(STEPS)
 
+_GRADIENTS: Final = Path(__file__).resolve().parents[1] / "experiments" / "sst2_gradients.safetensors"
+"""``python -m simulations.subspace simulations/sst2.toml --set 'adapter.layers=[-4,-3,-2,-1]' --set
+'training.loss_tokens="labels"' --data $FEDPEFT_DATA_ROOT/sst2/sst2_dev.jsonl --rank 1 --out FILE``"""
+
 ADAPTERS: Final[Mapping[str, tuple[str, ...]]] = {
     "ffa": ('adapter.kind="ffa"',),
     "ffa-weight": ('adapter.kind="ffa"', 'adapter.start="weight"'),
+    "ffa-gradients": ('adapter.kind="ffa"', 'adapter.start="file"', f'adapter.start_file="{_GRADIENTS}"'),
     "lora": ('adapter.kind="lora"',),
     "lora-xs": ('adapter.kind="lora-xs"', "adapter.rank=16"),
     "bias": ('adapter.kind="bias"',),
@@ -58,6 +64,7 @@ ROWS: Final[Mapping[str, System]] = {
     "anadp": System("lora", ('method="anadp"',)),
     "ffa": System("ffa", ('method="plain"',)),
     "ffa-weight": System("ffa-weight", ('method="plain"',)),
+    "ffa-gradients": System("ffa-gradients", ('method="plain"',)),
     "lora-xs": System("lora-xs", ('method="plain"',)),
     "fedpeft": System("ffa-weight", ('method="fedpeft"',)),
     "dp-selft": System("ffa-weight", ('method="dp-selft"', "SELECT")),
