@@ -39,7 +39,7 @@ from simulations.grid.bases import (
     SST2_RUN,
     STEPS_FILE,
 )
-from simulations.grid.designs import ADAPTERS, ROWS, STEPS
+from simulations.grid.designs import ADAPTERS, ROWS, steps_for
 from simulations.grid.experiment import Experiment, load_experiment
 from simulations.grid.norms import median_norms
 from simulations.grid.results import read_lines, runs_of
@@ -104,9 +104,9 @@ def fix(places: Places) -> dict[str, dict[str, float]]:
         rows = {row.name: row for row in make_rows(experiment, read_lines(places.lines(name)))}
         found[data] = {}
         for system in ROWS:
-            tried = {step: rows.get(f"{system}-step-{step:g}") for step in STEPS}
+            tried = {step: rows.get(f"{system}-step-{step:g}") for step in steps_for(system)}
             scored = {step: row.figures for step, row in tried.items() if row is not None and row.figures}
-            if len(scored) == len(STEPS):
+            if len(scored) == len(tried):
                 found[data][system] = max(scored, key=lambda step: _merit(scored[step]))
     return found
 

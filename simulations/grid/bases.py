@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from simulations.grid.designs import ADAPTERS, ROWS, STEPS
+from simulations.grid.designs import ADAPTERS, ROWS, steps_for
 
 _HERE: Final = Path(__file__).resolve().parents[1]
 
@@ -75,7 +75,7 @@ def norms_of(data: str) -> Mapping[str, float]:
 
 def steps_of(data: str) -> Mapping[str, float]:
     """What ``python -m simulations.table1 fix`` wrote down; the middle one for rows that it did not."""
-    return dict.fromkeys(ROWS, STEPS[1]) | _written(STEPS_FILE).get(data, {})
+    return {row: steps_for(row)[1] for row in ROWS} | _written(STEPS_FILE).get(data, {})
 
 
 def _written(name: str) -> dict[str, dict[str, float]]:
