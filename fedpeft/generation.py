@@ -59,12 +59,18 @@ def train_writer(
 
     Raises:
         KeyboardInterrupt: it was interrupted; what is complete is kept.
+        RunDirectoryError: the rounds in ``folder`` are another run's.
         FedpeftError: a round cannot be carried out.
     """
     config, home = workspace.config, folder / FOLDER
     sites = booth.commit(SYNTHESIS)
     kept = home / CHECKPOINT_FOLDER
     begun = load(kept) if (kept / FILE_NAME).is_file() else None
+    if begun is not None and begun.run_id != booth.begun.run_id:
+        raise RunDirectoryError(
+            f"{kept}: is of run {begun.run_id}, and this is {booth.begun.run_id}, which paid for none of it; "
+            "move it away"
+        )
     if not sites and begun is None:
         return None
     schedules = {site: booth.begun.schedules[site] for site in sites}

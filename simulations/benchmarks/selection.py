@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Choosing blocks by DP-SelFT: SmolLM2's 30 blocks, 64 sets of them, 512 pairs of SST-2's lengths.
 
+Frozen weights in bfloat16, as in the experiments on the choice of blocks.
+
 The whole choice once, with the default settings, under the noise of multiplier 2 at an expected batch of 700.
 Then a sample of its trials with and without kept states of the frozen blocks, in pairs that alternate; and a
 training step of the top quarter of the blocks against one of all. Rows are random tokens: this is about time.
@@ -8,6 +10,7 @@ training step of the top quarter of the blocks against one of all. Rows are rand
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -34,13 +37,13 @@ _NOISE = 2.0 / 700
 
 def run(quick: bool = False) -> dict[str, object]:
     """Minutes of the choice, ratios of time."""
-    task = standard_task(quick)
+    task = standard_task(quick, "bfloat16")
     settings = SelectionSettings(
         selector="selft", candidates=4 if quick else CANDIDATES, **({"steps": 2, "seeds": 2} if quick else {})
     )
     trials = _trials(task, settings, quick)
     begin = perf_counter()
-    found = find("selft").choose(Inputs(trials.num_blocks, settings, trials))
+    found = find("selft").choose(Inputs(trials.num_blocks, settings, trials, _tell))
     seconds = perf_counter() - begin
     return {
         "blocks": trials.num_blocks,
@@ -81,6 +84,11 @@ def rows(result: Mapping[str, Any]) -> list[Row]:
             None,
         ),
     ]
+
+
+def _tell(what: str, done: int, total: int) -> None:
+    if done % 10 == 0 or done == total:
+        print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
 
 
 def _num_rows(quick: bool) -> int:

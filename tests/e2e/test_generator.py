@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from fedpeft import generation
 from fedpeft.checkpoint import load
 from fedpeft.cli.entry import main
 from fedpeft.config import RunConfig, load_config
-from fedpeft.errors import BackboneError, ConfigError, DataError, MechanismError, Refusal
+from fedpeft.errors import BackboneError, ConfigError, DataError, MechanismError, Refusal, RunDirectoryError
 from fedpeft.federation import CHECKPOINT_FOLDER
 from fedpeft.flower.simulation import resume, simulate, synthesize
 from fedpeft.layer_choice import regime_of
@@ -129,6 +130,21 @@ def test_an_interrupted_generator_goes_on_where_it_was(
     assert len(show(ledger)) == 5  # nothing was paid twice
     data = SyntheticDataset.read(folder / "run" / "synthetic")
     assert len(data.certificate.contributors["site0"].request_ids) == 3
+
+
+def test_rounds_that_another_run_paid_for_are_refused(
+    folder: Path, fluent: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(folder / "run.toml", GENERATOR)
+    for name in ("run", "other"):
+        interrupt_after_two(config, folder / name, monkeypatch)
+    place = f"synthetic/{generation.FOLDER}"
+    shutil.rmtree(folder / "run" / place)
+    shutil.copytree(folder / "other" / place, folder / "run" / place)
+    before = len(show(folder / "run" / "ledger" / "site0.sqlite"))
+    with pytest.raises(RunDirectoryError, match="which paid for none of it; move it away"):
+        resume(folder / "run")
+    assert len(show(folder / "run" / "ledger" / "site0.sqlite")) == before
 
 
 @pytest.mark.parametrize("gone", [("site1",), ("site0", "site1")])

@@ -58,12 +58,12 @@ class Task:
         return copy.deepcopy(original, shared)
 
 
-def standard_task(quick: bool) -> Task:
-    """SmolLM2, rank 8, 8 examples of 128 tokens, half of each response; ``quick``: a tiny one."""
+def standard_task(quick: bool, dtype: str = "float32") -> Task:
+    """SmolLM2, rank 8, 8 examples of 128 tokens, half of each response; ``quick``: a tiny one in float32."""
     if quick:
         backbone = tiny_backbone()
         return Task(backbone, dummy_examples([16] * 3, len(backbone.tokenizer)), rank=2)
-    backbone = load_backbone(ModelSettings())
+    backbone = load_backbone(ModelSettings.model_validate({"dtype": dtype}))
     return Task(backbone, dummy_examples([TOKENS] * BATCH, 40_000))
 
 
