@@ -15,7 +15,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
-from fedpeft.adapters.targets import find_blocks
+from torch import nn
+
+from fedpeft.adapters.targets import chosen_blocks, find_blocks
 from fedpeft.backbone.base import Backbone
 from fedpeft.backbone.loading import load_backbone
 from fedpeft.backbone.skeleton import backbone_skeleton
@@ -130,7 +132,7 @@ def needed_rows(config: RunConfig, path: Path | None = None) -> SplitRows | None
         )
     size = config.selection.size
     if size != "auto":
-        check_size(size, len(find_blocks(backbone_skeleton(config.model))[1]))
+        check_size(size, len(_blocks(config, backbone_skeleton(config.model))))
     if not find(name).needs_rows:
         return None
     rows = read_split(config, path)
@@ -183,15 +185,16 @@ def choose_layers(
             seed=settings.seed,
             how=loss_of(config, backbone),
         )
-    blocks, rounds = len(find_blocks(backbone.model)[1]), config.federation.rounds
-    inputs = Inputs(blocks, settings, trials, progress, rounds, poll)
+    inputs = Inputs(
+        _blocks(config, backbone.model), settings, trials, progress, config.federation.rounds, poll
+    )
     selection = find(settings.selector).choose(inputs)
     return {
         "selector": settings.selector,
         "layers": list(selection.layers),
         "rounds": [list(blocks) for blocks in selection.rounds],
         "why": selection.why,
-        "blocks": inputs.num_blocks,
+        "blocks": len(find_blocks(backbone.model)[1]),
         "seconds": monotonic() - began,
         "trainings": 0 if trials is None else trials.num_runs,
         "data": None if rows is None else rows.to_json(),
@@ -202,6 +205,10 @@ def choose_layers(
         "privacy": "no private record was looked at; nothing was charged beyond what the rows cost",
         "candidates": [scored.to_json() for scored in selection.candidates],
     }
+
+
+def _blocks(config: RunConfig, model: nn.Module) -> tuple[int, ...]:
+    return chosen_blocks(config.adapter, len(find_blocks(model)[1]))
 
 
 def _regime_json(regime: Regime) -> JsonDict:

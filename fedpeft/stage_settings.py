@@ -50,11 +50,12 @@ class SelectionSettings(Section):
     """
 
     selector: Text | None = None
-    """Default: `adapter.layers` says which. `all`. `last-k`, `random-k`: that many. `rotating`: that many at
-    a time, in turn. `selft`: sets of blocks are trained for a while on public or synthetic rows under the
-    noise of the run, and ranked (DP-SelFT). `vote`: the sites' records vote, once, for a share of epsilon."""
+    """Which of the blocks that `adapter.layers` names are trained; default: those. `all`: the same, as a
+    control. `last-k`, `random-k`: that many. `rotating`: that many at a time, in turn. `selft`: sets of
+    blocks are trained for a while on public or synthetic rows under the noise of the run, and ranked
+    (DP-SelFT). `vote`: the sites' records vote, once, for a share of epsilon."""
     size: Literal["auto"] | Count = "auto"
-    """Number of blocks. `auto`: a quarter of them; with `selft`, whatever is best."""
+    """Number of blocks. `auto`: a quarter of those of `adapter.layers`; with `selft`, whatever is best."""
     period: Count = 1
     """Of `rotating`: rounds after which other blocks have their turn."""
     epsilon_share: Annotated[float, Field(gt=0, lt=1)] = 0.1

@@ -84,8 +84,8 @@ def choose_by_votes(
     """Choose the blocks to train by the sites' votes; writes nothing but their commitments.
 
     Args:
-        workspace: its adapter has all blocks.
-        plan: of the run with all blocks.
+        workspace: its adapter has all blocks to choose from.
+        plan: of the run with all of them.
         transport: reaches the sites.
         progress: hears of how far it is.
 
@@ -107,7 +107,7 @@ def choose_by_votes(
         axes = np.eye(len(blocks), dtype=np.float32)
         tally = booth.poll(Question(SELECTION, block_map(workspace.adapter.digest), size, axes))
         counts[blocks], noise = tally.counts, tally.noise
-        return Tally(counts, noise)
+        return tally
 
     found = choose_layers(config, plan, None, progress, workspace.backbone, poll)
     return found | {

@@ -102,6 +102,16 @@ def test_a_run_trains_what_was_chosen(folder: Path) -> None:
     assert not any(".0." in name for name in exported["target_modules"])
 
 
+@pytest.mark.parametrize("selector", ["all", "last-k", "random-k", "rotating", "vote", "selft"])
+def test_the_blocks_of_the_adapter_are_those_to_choose_from(folder: Path, selector: str) -> None:
+    overrides = [*SELFT, f'selection.selector="{selector}"', "adapter.layers=[0]", "selection.size=1"]
+    result = run_of(folder, *overrides)
+    assert result["selection"]["layers"] == [0]
+    found = json.loads((folder / "run" / SELECTION_FILE).read_text())
+    assert found["blocks"] == 2
+    assert {block for tried in found["candidates"] for block in tried["layers"]} <= {0}
+
+
 def test_a_run_that_was_killed_after_the_choice_goes_on_with_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,7 +189,7 @@ def test_the_regime_is_that_of_the_plan(folder: Path) -> None:
     [
         (['selection.selector="selfd"'], 'did you mean "selft"'),
         (['selection.selector="selft"'], "selection.data: missing"),
-        ([*LAST, "adapter.layers=[1]"], "leave one of the two out"),
+        ([*LAST, "selection.size=2", "adapter.layers=[1]"], "must be at most 1, the number of blocks that"),
         ([*SELFT, 'selection.data="absent.jsonl"'], "absent.jsonl"),
         (["selection.seeds=1"], "at least 2"),
         ([*SELFT, 'selection.lineage="origin"'], r"'origin' \(selection.lineage\) is in no row"),

@@ -42,7 +42,7 @@ def find_targets(model: nn.Module, settings: AdapterSettings) -> tuple[Target, .
         BackboneError: blocks that do not exist, names that match nothing, mixture experts.
     """
     prefix, blocks = find_blocks(model)
-    chosen = _chosen_blocks(settings, len(blocks))
+    chosen = chosen_blocks(settings, len(blocks))
     linears = [target for index in chosen for target in _linears(f"{prefix}.{index}", index, blocks[index])]
     if settings.modules == "all-linear":
         for index in chosen:  # the first blocks of some mixtures are dense
@@ -91,16 +91,21 @@ def layout_of(targets: tuple[Target, ...], kind: AdapterKind, rank: int) -> Layo
     return Layout(tuple(segments))
 
 
-def _chosen_blocks(settings: AdapterSettings, num_blocks: int) -> list[int]:
+def chosen_blocks(settings: AdapterSettings, num_blocks: int) -> tuple[int, ...]:
+    """The blocks that ``layers`` names, ascending.
+
+    Raises:
+        BackboneError: the backbone has no such block.
+    """
     if settings.layers == "all":
-        return list(range(num_blocks))
+        return tuple(range(num_blocks))
     outside = [layer for layer in settings.layers if not -num_blocks <= layer < num_blocks]
     if outside:
         raise BackboneError(
             f"adapter.layers: {outside} names no block; the backbone has blocks "
             f"0 to {num_blocks - 1} (or -{num_blocks} to -1 from the top); name others"
         )
-    return sorted({layer % num_blocks for layer in settings.layers})
+    return tuple(sorted({layer % num_blocks for layer in settings.layers}))
 
 
 def _linears(path: str, index: int, block: nn.Module) -> Iterator[Target]:

@@ -162,11 +162,7 @@ def _something_to_evaluate(config: RunConfig) -> Iterator[Problem]:
 
 
 def _selection(config: RunConfig) -> Iterator[Problem]:
-    selector, layers = config.selection.selector, config.adapter.layers
-    if selector is not None and layers != "all":
-        rule = f"names blocks, and so does selection.selector = {shown(selector)}; leave one of the two out"
-        line = f"adapter.layers = {shown(list(layers))}: {rule}"
-        yield Problem(("adapter.layers", "selection.selector"), line)
+    selector = config.selection.selector
     start = config.privacy.allocation_start
     if selector is not None and start is not None:
         rule = f"is of all segments, of which selection.selector = {shown(selector)} leaves some; remove one"

@@ -26,6 +26,7 @@ from fedpeft.data.prompts import Example
 from fedpeft.evaluation.selection import Question
 from fedpeft.training.batches import to_tensors
 from fedpeft.training.head import head_rows
+from fedpeft.training.last_block import last_block_at
 from fedpeft.training.prefix import PrefixCache
 
 Progress = Callable[[int, int], None]
@@ -174,7 +175,11 @@ def _logits_after(
         for q in questions
     ]
     tensors = to_tensors(examples, device)
-    with prefix.feeding(examples, tensors.input_ids), head_rows(model, tensors.rows):
+    with (
+        prefix.feeding(examples, tensors.input_ids),
+        head_rows(model, tensors.rows),
+        last_block_at(model, tensors.rows, tensors.input_ids.shape),
+    ):
         logits: Tensor = model(input_ids=tensors.input_ids, use_cache=False).logits[0]
     return logits
 

@@ -14,4 +14,4 @@ class Rule(Selector):
 
     def choose(self, inputs: Inputs) -> Selection:
         """All of them."""
-        return Selection(tuple(range(inputs.num_blocks)), "all blocks, as configured")
+        return Selection(inputs.blocks, "all blocks, as configured")

@@ -33,7 +33,7 @@ class Inputs:
     """All that a selector may look at: public, synthetic under a certificate of its own, or released.
 
     Attributes:
-        num_blocks: of the backbone.
+        blocks: to choose from, ascending: those that ``adapter.layers`` names.
         settings: of ``[selection]``.
         trials: train and score sets of blocks on the public or synthetic rows; ``None`` without rows.
         progress: hears of trials.
@@ -41,7 +41,7 @@ class Inputs:
         poll: asks the sites, where there are any.
     """
 
-    num_blocks: int
+    blocks: tuple[int, ...]
     settings: SelectionSettings
     trials: Trials | None = None
     progress: Progress | None = None
@@ -56,21 +56,21 @@ class Inputs:
         """
         size = self.settings.size
         if size == "auto":
-            return max(1, self.num_blocks // 4)
-        check_size(size, self.num_blocks)
+            return max(1, len(self.blocks) // 4)
+        check_size(size, len(self.blocks))
         return size
 
 
 def check_size(size: int, num_blocks: int) -> None:
-    """Refuse a number of blocks that the backbone has not.
+    """Refuse more blocks than there are to choose from.
 
     Raises:
         ConfigError: as said.
     """
     if size > num_blocks:
         raise ConfigError(
-            f"selection.size = {size}: must be at most {num_blocks}, the number of the backbone's blocks; "
-            "lower it"
+            f"selection.size = {size}: must be at most {num_blocks}, the number of blocks that "
+            "adapter.layers names; lower it, or name more"
         )
 
 

@@ -16,4 +16,4 @@ class Rule(Selector):
     def choose(self, inputs: Inputs) -> Selection:
         """As said; raises what ``Inputs.size`` does."""
         size = inputs.size()
-        return Selection(last_layers(inputs.num_blocks, size), f"the last {size} blocks, as configured")
+        return Selection(last_layers(inputs.blocks, size), f"the last {size} blocks, as configured")

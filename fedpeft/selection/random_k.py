@@ -18,5 +18,5 @@ class Rule(Selector):
     def choose(self, inputs: Inputs) -> Selection:
         """As said; raises what ``Inputs.size`` does."""
         size, seed = inputs.size(), inputs.settings.seed
-        layers = random_layers(inputs.num_blocks, size, np.random.default_rng(seed))
+        layers = random_layers(inputs.blocks, size, np.random.default_rng(seed))
         return Selection(layers, f"{size} blocks drawn by the public seed {seed}")

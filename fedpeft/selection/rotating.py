@@ -8,6 +8,7 @@ that has no turn is frozen: it fills nothing of a unit's clip norm and gets no n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
 import numpy as np
@@ -22,19 +23,21 @@ class Rule(Selector):
     def choose(self, inputs: Inputs) -> Selection:
         """As said; raises what ``Inputs.size`` does."""
         size, settings = inputs.size(), inputs.settings
-        rounds = schedule(inputs.num_blocks, size, inputs.rounds, settings.period, settings.seed)
+        rounds = schedule(inputs.blocks, size, inputs.rounds, settings.period, settings.seed)
         layers = tuple(sorted({block for one in rounds for block in one}))
         turns = f"others after {settings.period} rounds, by the public seed {settings.seed}"
         why = f"{size} blocks at a time, {turns}"
         return Selection(layers, why, rounds=rounds)
 
 
-def schedule(num_blocks: int, size: int, rounds: int, period: int, seed: int) -> tuple[tuple[int, ...], ...]:
+def schedule(
+    blocks: Sequence[int], size: int, rounds: int, period: int, seed: int
+) -> tuple[tuple[int, ...], ...]:
     """The blocks of each round, ascending; no block comes in two turns more than another, but for one.
 
     Args:
-        num_blocks: of the backbone.
-        size: blocks of a turn, at most ``num_blocks``.
+        blocks: that have turns.
+        size: blocks of a turn, at most all.
         rounds: of the run.
         period: rounds of a turn.
         seed: public.
@@ -45,7 +48,7 @@ def schedule(num_blocks: int, size: int, rounds: int, period: int, seed: int) ->
         chosen: list[int] = []
         while len(chosen) < size:
             if not waiting:
-                order = random.permutation(num_blocks).tolist()
+                order = random.permutation(blocks).tolist()
                 waiting = sorted(
                     order, key=chosen.__contains__
                 )  # those of this turn come last; else as drawn

@@ -50,9 +50,9 @@ class Rule(Selector):
             raise DataError('selection.data: missing, and selection.selector = "selft" trains on it; give it')
         size = None if settings.size == "auto" else settings.size
         if size is not None:
-            check_size(size, inputs.num_blocks)
+            check_size(size, len(inputs.blocks))
         scores = trials.block_scores()
-        candidates = make_candidates(inputs.num_blocks, scores, settings.candidates, settings.seed, size)
+        candidates = make_candidates(inputs.blocks, scores, settings.candidates, settings.seed, size)
         attempt = _Counting(inputs, trials, num_trials(len(candidates), len(_RUNGS)) + _CONTROLS)
         rungs = [Effort(max(1, settings.steps // share), 1, rows) for share, rows in _RUNGS]
         halved = halve(candidates, rungs, attempt)
@@ -74,7 +74,7 @@ def with_controls(
     sets = [everything, *chosen]
     if chosen:
         control = random_control(
-            inputs.num_blocks, len(chosen[0].layers), inputs.settings.seed, (c.layers for c in sets)
+            inputs.blocks, len(chosen[0].layers), inputs.settings.seed, (c.layers for c in sets)
         )
         sets += [] if control is None else [control]
     return tuple(sets)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from torch import nn
 
 from fedpeft.adapters.adapter import Adapter
-from fedpeft.adapters.targets import find_blocks
+from fedpeft.adapters.targets import chosen_blocks, find_blocks
 from fedpeft.data.prompts import Example
 from fedpeft.privacy.allocation.allocator import Allocator
 from fedpeft.privacy.allocation.public import PublicStatistics
@@ -86,7 +86,7 @@ class Trials:
     """Tries sets of blocks of one backbone.
 
     Attributes:
-        num_blocks: of the backbone.
+        blocks: that ``adapter`` names, ascending.
         regime: of the run.
         num_runs: of training so far.
     """
@@ -110,7 +110,7 @@ class Trials:
 
         Args:
             model: the frozen backbone, without an adapter.
-            adapter: kind, rank and modules; its layers are those of each trial.
+            adapter: kind, rank and modules; of its layers each trial has some.
             regime: of the run.
             train: public or synthetic rows.
             validation: rows of other lineages.
@@ -122,7 +122,7 @@ class Trials:
                 ``train``; default: noise is the same everywhere.
             how: the run's loss, which is what sets of blocks are compared by; no states.
         """
-        self.num_blocks = len(find_blocks(model)[1])
+        self.blocks = chosen_blocks(adapter, len(find_blocks(model)[1]))
         self.num_runs = 0
         self._model, self._adapter, self.regime = model, adapter, regime
         self._train, self._validation = tuple(train), _shuffled(validation, seed)
@@ -153,15 +153,14 @@ class Trials:
 
     def block_scores(self) -> tuple[float, ...]:
         """Norm of the mean clipped gradient of each block's part at the untouched backbone, on a few rows."""
-        layers = tuple(range(self.num_blocks))
-        with self.descent(layers, self.regime) as descent:
+        with self.descent(self.blocks, self.regime) as descent:
             adapter = descent.adapter
             rows = _shuffled(self._train, self._seed)[:_SCORED_BLOCKS_ROWS]
             squares: npt.NDArray[np.float64] = descent.mean_gradient(rows, adapter.zeros()) ** 2
-            scores = [0.0] * self.num_blocks
+            scores = dict.fromkeys(self.blocks, 0.0)
             for segment in adapter.layout.segments:
                 scores[segment.block] += float(squares[segment.slice].sum())
-            return tuple(math.sqrt(score) for score in scores)
+            return tuple(math.sqrt(score) for score in scores.values())
 
     @contextmanager
     def descent(self, layers: tuple[int, ...], regime: Regime) -> Iterator[Descent]:

@@ -40,11 +40,12 @@ class Rule(Selector):
         tally = inputs.poll(size)
         if not differ(tally):
             return Selection(
-                tuple(range(inputs.num_blocks)),
+                inputs.blocks,
                 "all blocks: their votes differ by no more than noise alone may make them",
             )
-        best = sorted(range(inputs.num_blocks), key=lambda block: (-tally.counts[block], -block))[:size]
-        return Selection(tuple(sorted(best)), f"the {size} blocks with the most noised votes")
+        best = sorted(range(len(inputs.blocks)), key=lambda place: (-tally.counts[place], -place))[:size]
+        layers = tuple(inputs.blocks[place] for place in sorted(best))
+        return Selection(layers, f"the {size} blocks with the most noised votes")
 
 
 def differ(tally: Tally) -> bool:

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fedpeft.adapters.targets import find_blocks
+from fedpeft.training.last_block import last_block_at
 from fedpeft.training.prefix import PrefixCache
 
 
@@ -58,6 +59,11 @@ class Execution:
         finally:
             for block in blocks:
                 del block.forward
+
+    def reading(self, model: nn.Module, rows: Tensor, shape: torch.Size) -> AbstractContextManager[None]:
+        """A context in which the last block is computed at ``rows`` alone; see :func:`last_block_at`."""
+        # What is computed again in the backward pass, when this context is over, would be the whole block.
+        return nullcontext() if self.checkpointing else last_block_at(model, rows, shape)
 
 
 PLAIN: Final = Execution()

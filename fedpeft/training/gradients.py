@@ -32,6 +32,7 @@ def example_losses(
         how.autocasting(device),
         feeding(how.prefix, examples, tensors.input_ids),
         how.saving_memory(model),
+        how.reading(model, tensors.rows, tensors.input_ids.shape),
     ):
         by_row = row_losses(
             model, tensors.input_ids, tensors.rows, tensors.targets, apart, how.loss_q, how.vocabulary

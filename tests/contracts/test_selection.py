@@ -25,7 +25,7 @@ FORBIDDEN = ("fedpeft.site", "fedpeft.privacy.ledger", "fedpeft.privacy.mechanis
 class KnownTrials:
     """Stands for trials: blocks 4 and 5 of 8 are best, each other block costs."""
 
-    num_blocks = 8
+    blocks = tuple(range(8))
 
     def block_scores(self) -> tuple[float, ...]:
         return (0.0,) * 4 + (1.0, 1.0) + (0.0,) * 2
@@ -42,7 +42,7 @@ def known_votes(size: int) -> Tally:
 
 def choose(name: str, **settings: object) -> Selection:
     chosen = SelectionSettings(selector=name, **settings)
-    return find(name).choose(Inputs(8, chosen, KnownTrials(), rounds=6, poll=known_votes))
+    return find(name).choose(Inputs(tuple(range(8)), chosen, KnownTrials(), rounds=6, poll=known_votes))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -72,7 +72,7 @@ class TestSelector:
                 choose(name, size=9)
 
     def test_says_whether_it_needs_rows(self, name: str) -> None:
-        inputs = Inputs(8, SelectionSettings(selector=name))
+        inputs = Inputs(tuple(range(8)), SelectionSettings(selector=name))
         if find(name).needs_rows:
             with pytest.raises(UserError, match=r"selection\.data"):
                 find(name).choose(inputs)
@@ -89,7 +89,7 @@ class TestSelector:
             asked.append(size)
             return known_votes(size)
 
-        find(name).choose(Inputs(8, SelectionSettings(selector=name), KnownTrials(), poll=poll))
+        find(name).choose(Inputs(tuple(range(8)), SelectionSettings(selector=name), KnownTrials(), poll=poll))
         assert len(asked) == int(find(name).asks_sites)
 
     def test_rounds_that_differ_train_nothing_else(self, name: str) -> None:

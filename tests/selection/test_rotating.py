@@ -16,7 +16,7 @@ from fedpeft.stage_settings import SelectionSettings
 def test_every_block_has_its_turn_before_any_has_two_more(
     blocks: int, size: int, rounds: int, period: int
 ) -> None:
-    found = schedule(blocks, size, rounds, period, seed=3)
+    found = schedule(range(blocks), size, rounds, period, seed=3)
     assert len(found) == rounds
     assert all(len(set(layers)) == size for layers in found)
     turns = found[::period]
@@ -28,12 +28,17 @@ def test_every_block_has_its_turn_before_any_has_two_more(
 
 
 def test_the_seed_alone_decides() -> None:
-    assert schedule(30, 4, 8, 1, 0) == schedule(30, 4, 8, 1, 0)
-    assert schedule(30, 4, 8, 1, 0) != schedule(30, 4, 8, 1, 1)
+    assert schedule(range(30), 4, 8, 1, 0) == schedule(range(30), 4, 8, 1, 0)
+    assert schedule(range(30), 4, 8, 1, 0) != schedule(range(30), 4, 8, 1, 1)
 
 
 def test_what_never_has_a_turn_is_no_part_of_the_adapter() -> None:
     settings = SelectionSettings(selector="rotating", size=2)
-    found = find("rotating").choose(Inputs(30, settings, rounds=3))
+    found = find("rotating").choose(Inputs(tuple(range(30)), settings, rounds=3))
     assert len(found.layers) == 6
     assert len(found.rounds) == 3
+
+
+def test_only_the_blocks_there_are_to_choose_from_have_turns() -> None:
+    settings = SelectionSettings(selector="rotating", size=2)
+    assert find("rotating").choose(Inputs((4, 6, 9), settings, rounds=4)).layers == (4, 6, 9)

@@ -99,7 +99,7 @@ def select(backbone: Backbone, regime: Regime, **settings: object) -> Selection:
         backbone.model, PLANTED_ADAPTER, regime, rows(24), rows(12, seed=1),
         batch=chosen.batch, perturbations=chosen.perturbations, seed=chosen.seed,
     )  # fmt: skip
-    return find("selft").choose(Inputs(trials.num_blocks, chosen, trials))
+    return find("selft").choose(Inputs(trials.blocks, chosen, trials))
 
 
 def test_the_block_that_can_learn_is_found(planted_backbone: Backbone) -> None:
@@ -121,7 +121,7 @@ def test_a_set_that_is_larger_than_the_backbone_is_refused(planted_backbone: Bac
 
 def test_it_needs_rows() -> None:
     with pytest.raises(DataError, match=r"selection.data: missing"):
-        find("selft").choose(Inputs(4, SelectionSettings(selector="selft")))
+        find("selft").choose(Inputs(tuple(range(4)), SelectionSettings(selector="selft")))
 
 
 def test_states_that_are_kept_change_nothing(planted_backbone: Backbone) -> None:

@@ -22,7 +22,7 @@ def choose(counts: list[float], noise: float, size: int | str = "auto") -> Selec
         return Tally(np.array(counts), noise)
 
     settings = SelectionSettings(selector="vote", size=size)
-    found = find("vote").choose(Inputs(len(counts), settings, poll=poll))
+    found = find("vote").choose(Inputs(tuple(range(len(counts))), settings, poll=poll))
     assert asked == [max(1, len(counts) // 4) if size == "auto" else size]
     return found
 
@@ -31,6 +31,15 @@ def test_the_most_votes_win_and_equal_ones_go_to_the_cheaper_block() -> None:
     assert choose([0.0, 50.0, 1.0, 90.0], 1.0, 2).layers == (1, 3)
     assert choose([50.0, 0.0, 50.0, 90.0], 1.0, 2).layers == (2, 3)
     assert choose([-9.0, -80.0, -90.0, -1.0], 1.0).layers == (3,)
+
+
+def test_votes_are_of_the_blocks_there_are_to_choose_from() -> None:
+    inputs = Inputs(
+        (2, 5, 7),
+        SelectionSettings(selector="vote", size=1),
+        poll=lambda _: Tally(np.array([1.0, 90, 2]), 1.0),
+    )
+    assert find("vote").choose(inputs).layers == (5,)
 
 
 @pytest.mark.parametrize(
@@ -72,4 +81,4 @@ def test_votes_that_would_drown_are_told_beforehand() -> None:
 
 def test_there_must_be_sites_to_ask() -> None:
     with pytest.raises(ConfigError, match="asks the sites"):
-        find("vote").choose(Inputs(4, SelectionSettings(selector="vote")))
+        find("vote").choose(Inputs(tuple(range(4)), SelectionSettings(selector="vote")))
