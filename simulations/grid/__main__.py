@@ -11,6 +11,7 @@ python -m simulations.grid schema > experiment.schema.json
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
 import logging
 import sys
@@ -22,7 +23,7 @@ from fedpeft.cli.progress import showing_progress
 from fedpeft.errors import FedpeftError, UserError
 from fedpeft.shared import Shared
 from simulations.grid.cells import run_experiment
-from simulations.grid.experiment import experiment_schema, load_experiment
+from simulations.grid.experiment import Experiment, experiment_schema, load_experiment
 from simulations.grid.figures import draw
 from simulations.grid.results import read_lines
 from simulations.grid.table import make_rows, make_table, put_between_markers
@@ -89,18 +90,25 @@ def _run(asked: argparse.Namespace, places: Places) -> int:
     experiments = [load_experiment(name, places.experiments) for name in asked.names]
     shared = Shared()
     for experiment in experiments:
+        only = [p for p in asked.only if _fits(p, [experiment]) or not _fits(p, experiments)]
+        if asked.only and not only:
+            continue
         with showing_progress() as progress:
             done = run_experiment(
                 experiment,
                 places.lines(experiment.name),
                 places.work,
-                only=asked.only,
+                only=only,
                 minutes=asked.minutes,
                 observer=progress,
                 shared=shared,
             )
         print(f"{experiment.name}: {done.done} of {done.total} cells are done")
     return 0
+
+
+def _fits(pattern: str, experiments: Sequence[Experiment]) -> bool:
+    return bool(fnmatch.filter([cell.name for one in experiments for cell in one.cells], pattern))
 
 
 def _table(name: str, places: Places) -> int:

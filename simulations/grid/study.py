@@ -53,13 +53,9 @@ def run_study(
         for name in study.experiments:
             write(study, name, places)
         return 0
-    for name in asked.of:
-        only = ["--only", *asked.only] if asked.only else []
-        minutes = ["--minutes", asked.minutes] if asked.minutes else []
-        code = grid(["run", name, *only, *minutes], places)
-        if code:
-            return code
-    return 0
+    only = ["--only", *asked.only] if asked.only else []
+    minutes = ["--minutes", asked.minutes] if asked.minutes else []
+    return grid(["run", *asked.of, *only, *minutes], places)  # in one process, which keeps states
 
 
 def write(study: Study, name: str, places: Places) -> str:

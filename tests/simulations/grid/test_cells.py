@@ -65,6 +65,18 @@ def test_only_some_cells_and_no_more_than_there_is_time_for(
     assert "fits no cell" in capsys.readouterr().err
 
 
+def test_of_several_experiments_those_run_that_have_such_a_cell(
+    places: Places, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (places.experiments / "tiny.toml").read_text("utf-8")
+    (places.experiments / "other.toml").write_text(text.replace('name = "flat"', 'name = "level"'), encoding="utf-8")
+    assert main(["run", "tiny", "other", "--only", "flat"], places) == 0
+    assert {line["cell"] for line in read_lines(places.lines("tiny"))} == {"flat"}
+    assert not places.lines("other").exists()
+    assert main(["run", "tiny", "other", "--only", "flat", "round"], places) == 2
+    assert "--only round: fits no cell" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["federated", "pooled"])
 def test_cells_without_privacy_are_marked(places: Places, kind: str) -> None:
     path = places.experiments / "tiny.toml"
