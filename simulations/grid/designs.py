@@ -29,7 +29,7 @@ SHORT_STEPS: Final = (0.06, 0.17, 0.5)
 TRIALS: Final = len(STEPS)
 
 _GRADIENTS: Final = Path(__file__).resolve().parents[1] / "experiments" / "sst2_gradients.safetensors"
-"""``python -m simulations.subspace simulations/sst2.toml --set 'adapter.layers=[-4,-3,-2,-1]' --set
+"""``python -m simulations.subspace simulations/sst2.toml --set 'adapter.layers=[-2,-1]' --set
 'training.loss_tokens="labels"' --data $FEDPEFT_DATA_ROOT/sst2/sst2_dev.jsonl --rank 1 --out FILE``"""
 
 ADAPTERS: Final[Mapping[str, tuple[str, ...]]] = {
