@@ -31,6 +31,7 @@ from fedpeft.selection.lineage import Split, split_by_lineage
 from fedpeft.selection.regime import Regime, noise_of
 from fedpeft.selection.rows import PublicRows, encode, read_rows
 from fedpeft.selection.trials import Trials
+from fedpeft.shared import content_digest
 from fedpeft.speed import loss_of
 from fedpeft.synthesis.dataset import FOLDER
 from fedpeft.training.learning_rate import learning_rates
@@ -142,6 +143,15 @@ def needed_rows(config: RunConfig, path: Path | None = None) -> SplitRows | None
             "rows; name a file, or a folder of synthetic data"
         )
     return rows
+
+
+def choice_facts(config: RunConfig, plan: Plan, rows: SplitRows | None, backbone: Backbone) -> object:
+    """Everything that a choice without the sites depends on; the arguments are those of ``choose_layers``."""
+    training, told = config.training, None if rows is None else (rows.to_json(), *rows.rows.records)
+    return (
+        backbone.digest, config.model, config.adapter, config.selection, regime_of(config, plan), config.data,
+        training.loss_q, training.loss_tokens, config.evaluation.labels, content_digest([told]),
+    )  # fmt: skip
 
 
 def choose_layers(

@@ -19,6 +19,7 @@ from fedpeft.folder import RESULT_FILE
 from fedpeft.layer_choice import SELECTION_FILE, needed_rows, read_choice, regime_of, write_choice
 from fedpeft.plan import make_plan
 from fedpeft.run import conduct
+from fedpeft.shared import Shared
 from fedpeft.testing import write_records
 from fedpeft.workspace import Workspace
 from tests.public_rows import tiny_run_and_public_rows, write_public  # noqa: F401 - a fixture
@@ -110,6 +111,22 @@ def test_the_blocks_of_the_adapter_are_those_to_choose_from(folder: Path, select
     found = json.loads((folder / "run" / SELECTION_FILE).read_text())
     assert found["blocks"] == 2
     assert {block for tried in found["candidates"] for block in tried["layers"]} <= {0}
+
+
+def test_runs_of_one_process_choose_once_where_they_would_choose_alike(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen, shared = [], Shared()
+    monkeypatch.setattr(
+        simulation, "choose_layers", lambda *given: chosen.append(1) or layer_choice.choose_layers(*given)
+    )
+    ways = [[], ["run.seed=1"], ["selection.seed=1"], ["privacy.epsilon=4.0"], ["training.loss_q=0.5"]]
+    for number, way in enumerate(ways):
+        config = load_config(folder / "run.toml", [*SELFT, *way])
+        simulation.simulate(config, folder / str(number), shared=shared)
+    assert len(chosen) == len(ways) - 1
+    first, again = (json.loads((folder / str(i) / SELECTION_FILE).read_text()) for i in (0, 1))
+    assert first == again
 
 
 def test_a_run_that_was_killed_after_the_choice_goes_on_with_it(

@@ -20,6 +20,7 @@ from fedpeft.flower.server import build_server_app
 from fedpeft.folder import RESULT_FILE, alone_in, check_folder, open_run, open_unfinished, prepare_folder
 from fedpeft.layer_choice import (
     SplitRows,
+    choice_facts,
     choose_layers,
     needed_rows,
     read_choice,
@@ -228,7 +229,11 @@ def _choose(
         keep_choice(config, out, found)
     with workspace.without_adapter() as change:
         if not asks_sites(config.selection):
-            found = choose_layers(config, plan, rows, hears, workspace.backbone)
+            found = workspace.shared.once(
+                "choice of blocks",
+                choice_facts(config, plan, rows, workspace.backbone),
+                lambda: choose_layers(config, plan, rows, hears, workspace.backbone),
+            )
             keep_choice(config, out, found)
         change(with_layers(config, found))
     watch.lap("select", since)

@@ -69,7 +69,9 @@ def test_of_several_experiments_those_run_that_have_such_a_cell(
     places: Places, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = (places.experiments / "tiny.toml").read_text("utf-8")
-    (places.experiments / "other.toml").write_text(text.replace('name = "flat"', 'name = "level"'), encoding="utf-8")
+    (places.experiments / "other.toml").write_text(
+        text.replace('name = "flat"', 'name = "level"'), encoding="utf-8"
+    )
     assert main(["run", "tiny", "other", "--only", "flat"], places) == 0
     assert {line["cell"] for line in read_lines(places.lines("tiny"))} == {"flat"}
     assert not places.lines("other").exists()
