@@ -26,6 +26,7 @@ from fedpeft.config import RunConfig
 from fedpeft.evaluation import compare_runs
 from fedpeft.methods.base import find
 from fedpeft.plan import make_plan
+from simulations.audit import RESULT as AUDIT
 from simulations.grid.__main__ import Places
 from simulations.grid.__main__ import main as grid
 from simulations.grid.bases import (
@@ -50,10 +51,6 @@ from simulations.outcome import exit_code
 TUNING: Final[Mapping[str, str]] = {"sst2": "table1_tuning", "medquad": "table1_medquad_tuning"}
 """The trials, by data set."""
 
-_AUDIT: Final = (
-    "Private rows share one mechanism, which is audited at small claims of its own, where an audit has "
-    "power: `results/audit.json`."
-)
 _HEAD: Final = (
     "row", "trained (%)", "accuracy (%)", "against the reference", "epsilon", "noise / signal", "MB sent",
     "minutes", "runs",
@@ -127,7 +124,25 @@ def render(experiment: Experiment, rows: Sequence[Row], folder: Path) -> str:  #
     about = make_table(experiment, rows).partition("\n\n")[0]
     rule = "|".join(["---", *["--:"] * (len(_HEAD) - 1)])
     lines = [f"| {' | '.join(_HEAD)} |", f"|{rule}|", *(f"| {' | '.join(_cells(row))} |" for row in rows)]
-    return "\n\n".join([about, "\n".join(lines), *_findings(rows), _AUDIT])
+    return "\n\n".join([about, "\n".join(lines), *_findings(rows), *_audited()])
+
+
+def _audited(path: Path = AUDIT) -> list[str]:
+    """What audits of the mechanism that all private rows share found, at a claim where they have power."""
+    if not path.is_file():
+        return []
+    claims = json.loads(path.read_text("utf-8"))["claims"]
+    claimed, quarter = ([claim["measured"][name] for claim in claims] for name in ("claimed", "quarter"))
+    largest = max(found["largest_bound"] for found in claimed)
+    return [
+        f"Private rows share one mechanism. Audited at epsilon {claims[0]['epsilon']:g}, {_refuted(claimed)} "
+        f"are refuted, the largest lower bound is {largest:.2f}; with a quarter of the noise "
+        f"{_refuted(quarter)} are (`python -m simulations.audit`)."
+    ]
+
+
+def _refuted(found: Sequence[Mapping[str, float]]) -> str:
+    return f"{sum(one['refuted'] for one in found)} of {sum(one['runs'] for one in found)} runs"
 
 
 def _cells(row: Row) -> list[str]:

@@ -206,7 +206,7 @@ def batches(
     steps: int,
     delta: float,
     clip_norm: float,
-    sampling_rates: Sequence[float] = (0.05, 0.1, 0.2),
+    sampling_rates: Sequence[float] = (0.0125, 0.025, 0.05),
     lengths: Sequence[float] = STEPS,
     seeds: Sequence[int] = (1, 2),
 ) -> Design:
