@@ -6,8 +6,9 @@ them. Prompts stand at the right end of their rows, padding before them, so that
 without a gap and models that look at a window see the same one as without padding. The output head runs only
 on the rows that predict a response token.
 
-Responses of one token, labels above all, need no second pass and no keys and values; their prompts may then
-begin at the lowest trained block, with the states that the frozen ones below gave before.
+Where states of the frozen blocks are kept from one evaluation to the next, a pass begins at the lowest
+trained block. Responses of one token, labels above all, then need no second pass and no keys and values.
+Longer ones go through whole, each with a prompt of its own, where prompts are so short that it is less work.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from fedpeft.training.prefix import PrefixCache
 Progress = Callable[[int, int], None]
 
 _ROWS_AT_ONCE = 128  # of logits in float32: the vocabulary is wide
+_WORTH_REPEATING = 1.5  # times the tokens, which only the blocks above the kept states have to see again
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +122,11 @@ def _answer_batch(
     # One token is fed less than the response has: the last one predicts nothing that counts.
     longer = [index for index, candidate in enumerate(candidates) if len(candidate.ids) > 1]
     if prefix is not None and not longer:
-        return _split(
-            questions, *_log_probabilities(_logits_after(model, questions, device, prefix), rows, targets)
-        )
+        logits, _ = _from_states(model, _as_examples(questions, candidates, once=True), device, prefix)
+        return _split(questions, *_log_probabilities(logits, rows, targets))
+    if prefix is not None and _are_short(questions):
+        examples = _as_examples(questions, candidates)
+        return _split(questions, *_whole_responses(model, examples, device, max_tokens, prefix))
     prompts = _run_prompts(model, [question.prompt for question in questions], device)
     totals, correct = _log_probabilities(prompts.logits, rows, targets)
     width = prompts.mask.shape[1]
@@ -165,15 +169,46 @@ def _batches(lengths: Sequence[int], fits: Callable[[int, int], bool]) -> Iterat
         yield batch
 
 
-def _logits_after(
-    model: nn.Module, questions: Sequence[Question], device: torch.device, prefix: PrefixCache
-) -> Tensor:
-    """``(n, vocabulary)`` of the token after each prompt."""
-    # As an example of a training record of the same text, whose states may be kept already.
-    examples = [
-        Example(np.array([*q.prompt, q.responses[0][0]], dtype=np.int32), len(q.prompt), False)
-        for q in questions
+def _are_short(questions: Sequence[Question]) -> bool:
+    """Whether prompts are so short that one for each response is little more than one for all."""
+    prompts = sum(len(question.prompt) for question in questions)
+    repeated = sum(len(question.prompt) * len(question.responses) for question in questions)
+    responses = sum(len(response) for question in questions for response in question.responses)
+    return repeated + responses <= _WORTH_REPEATING * (prompts + responses)
+
+
+def _as_examples(
+    questions: Sequence[Question], candidates: Sequence[_Candidate], once: bool = False
+) -> list[Example]:
+    """As training records of the same texts, whose states may be kept already; ``once`` a question."""
+    return [
+        Example(np.array([*prompt, *candidate.ids], dtype=np.int32), len(prompt), False)
+        for candidate in candidates
+        for prompt in [questions[candidate.row].prompt]
+        if not once or candidate.which == 0
     ]
+
+
+def _whole_responses(
+    model: nn.Module, examples: Sequence[Example], device: torch.device, max_tokens: int, prefix: PrefixCache
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Log-likelihood and number of correct tokens of each response."""
+    totals, correct = np.zeros(len(examples)), np.zeros(len(examples), dtype=np.int64)
+    sizes = [example.ids.size for example in examples]
+    for chunk in _batches(sizes, lambda count, longest: count * longest <= max_tokens):
+        chosen = [examples[index] for index in chunk]
+        logits, targets = _from_states(model, chosen, device, prefix)
+        values, hits = _log_probabilities(logits, torch.arange(len(targets), device=device), targets)
+        ends = np.cumsum([example.ids.size - example.num_prompt for example in chosen])
+        starts = np.concatenate([[0], ends[:-1]])
+        totals[chunk], correct[chunk] = np.add.reduceat(values, starts), np.add.reduceat(hits, starts)
+    return totals, correct
+
+
+def _from_states(
+    model: nn.Module, examples: Sequence[Example], device: torch.device, prefix: PrefixCache
+) -> tuple[Tensor, Tensor]:
+    """``(R, vocabulary)`` logits of all response tokens, and the tokens, ``(R,)``."""
     tensors = to_tensors(examples, device)
     with (
         prefix.feeding(examples, tensors.input_ids),
@@ -181,7 +216,7 @@ def _logits_after(
         last_block_at(model, tensors.rows, tensors.input_ids.shape),
     ):
         logits: Tensor = model(input_ids=tensors.input_ids, use_cache=False).logits[0]
-    return logits
+    return logits, tensors.targets
 
 
 def _run_prompts(model: nn.Module, prompts: Sequence[tuple[int, ...]], device: torch.device) -> _Prompts:

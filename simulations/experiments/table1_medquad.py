@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Five rows of Table 1 on MedQuAD at epsilon 8: ranking and token accuracy, perplexity.
 
-Five institutes train, the steps are chosen on a sixth's public records, and a seventh's are scored.
+Three institutes train, the steps are chosen on another's public records, and a fifth's are scored.
 """
 
 from simulations.grid.bases import MEDQUAD, MEDQUAD_ROWS, MEDQUAD_RUN, norms_of, steps_of

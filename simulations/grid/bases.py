@@ -51,13 +51,24 @@ SST2_FILLINGS: Final = {
 }
 
 MEDQUAD: Final = str(_HERE / "medquad-pool.toml")
+MEDQUAD_STEPS: Final = 6
+MEDQUAD_SITES: Final = {"cdc": 250, "mplus_health_topics": 900, "seniorhealth": 700}
+"""Institutes that train, by file, and the units that they declare."""
+
 MEDQUAD_RUN: Final = (
     *SPEED,
-    "adapter.layers=[-4, -3, -2, -1]",
+    "synthesis={}",
+    "sites=[{}]".format(
+        ", ".join(
+            f'{{name="{name}", path="medquad/{name}.jsonl", declared_units={units}}}'
+            for name, units in MEDQUAD_SITES.items()
+        )
+    ),
+    "adapter.layers=[-2, -1]",
     "adapter.rank=1",
     'privacy.clipping="flat"',
-    "training.sampling_rate=0.03",
-    f"federation.rounds={SST2_STEPS}",
+    "training.sampling_rate=0.1",
+    f"federation.rounds={MEDQUAD_STEPS}",
     "evaluation.records=120",
 )
 MEDQUAD_PUBLIC: Final = "medquad/cancergov.jsonl"

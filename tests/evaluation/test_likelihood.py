@@ -70,10 +70,21 @@ def test_kept_states_below_the_adapter_change_no_answer(kind, monkeypatch):
             _assert_equal_to_plain(model, labels, prefix=cache)
 
 
-def test_longer_responses_take_the_way_through_every_block():
+@pytest.mark.parametrize("kind", TINY_KINDS)
+@pytest.mark.parametrize("max_tokens", [1, 120, 10_000])
+def test_longer_responses_begin_at_kept_states_where_prompts_are_short(kind, max_tokens):
+    model = tiny_backbone(kind).model
+    cache = PrefixCache(model, 1, StateStore(1 << 24))
+    short = _questions(seed=4, prompt=(1, 4), response=(1, 20))
+    for _ in range(2):
+        _assert_equal_to_plain(model, short, max_tokens, prefix=cache)
+    assert cache.num_kept > len(short)
+
+
+def test_longer_responses_to_long_prompts_take_the_way_through_every_block():
     model = tiny_backbone("llama").model
     cache = PrefixCache(model, 1, StateStore(1 << 20))
-    _assert_equal_to_plain(model, _questions(response=(2, 20)), prefix=cache)
+    _assert_equal_to_plain(model, _questions(prompt=(25, 30), response=(2, 9)), prefix=cache)
     assert cache.num_kept == 0
 
 
