@@ -2,15 +2,17 @@
 """How far one more unit moves the *other* units' clipped gradients, by rounding in another micro-batch.
 
 Tiny Llama (4 blocks, hidden 128, r = 8), 64 units of 8 to 59 tokens, and one more that is short, about as
-long or much longer, in small and in large micro-batches. In exact arithmetic the others do not move; the
-sensitivity of the whole sum is 1. Largest of three draws of the data and all of these. SmolLM2 in float32
-likewise, all 30 blocks: 24 units, one draw, a short and a long one more, the micro-batches of a CPU.
+long or much longer, in small and in large micro-batches, with responses of half their tokens and of one. In
+exact arithmetic the others do not move; the sensitivity of the whole sum is 1. Largest of three draws of the
+data and all of these. SmolLM2 in float32 likewise, all 30 blocks: 24 units, one draw, a short and a long one
+more, the micro-batches of a CPU.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +31,7 @@ from simulations.benchmarks.shared.rows import Row
 
 UNITS, DRAWS = 64, 3
 EXTRA_TOKENS, MAX_TOKENS = (6, 61, 200), (512, 8192)
-LARGE = (24, ((0, 6, 1024), (0, 200, 1024)))
+LARGE = (24, ((0, 6, 1024, False), (0, 200, 1024, False), (0, 6, 1024, True), (0, 200, 1024, True)))
 
 
 def run(quick: bool = False) -> dict[str, object]:
@@ -40,7 +42,7 @@ def run(quick: bool = False) -> dict[str, object]:
         str(dtype).removeprefix("torch."): _worst(
             tiny_backbone(dtype=dtype, num_blocks=4, hidden=128),
             UNITS,
-            itertools.product(range(draws), EXTRA_TOKENS, MAX_TOKENS),
+            itertools.product(range(draws), EXTRA_TOKENS, MAX_TOKENS, (False, True)),
         )
         for dtype in dtypes
     }
@@ -77,7 +79,7 @@ def rows(result: Mapping[str, Any]) -> list[Row]:
     ]
 
 
-def _worst(backbone: Backbone, units: int, cases: Iterable[tuple[int, int, int]]) -> float:
+def _worst(backbone: Backbone, units: int, cases: Iterable[tuple[int, int, int, bool]]) -> float:
     adapter = Adapter(backbone.model, AdapterSettings(rank=8))
     try:
         return max(_moved(adapter, units, *case) for case in cases)
@@ -85,11 +87,15 @@ def _worst(backbone: Backbone, units: int, cases: Iterable[tuple[int, int, int]]
         adapter.detach()
 
 
-def _moved(adapter: Adapter, units: int, seed: int, extra_tokens: int, max_tokens: int) -> float:
+def _moved(
+    adapter: Adapter, units: int, seed: int, extra_tokens: int, max_tokens: int, labels: bool
+) -> float:
     random = np.random.default_rng(seed)
     adapter.load((0.02 * random.standard_normal(adapter.layout.size)).astype(np.float32))
     others = dummy_examples(random.integers(8, 60, units).tolist(), 300, seed)
     extra = dummy_examples([extra_tokens], 300, seed + 1000)
+    if labels:
+        others, extra = ([replace(e, num_prompt=e.ids.size - 1) for e in some] for some in (others, extra))
     together, without, alone = (
         _clipped_sum(adapter, examples, max_tokens) for examples in (others + extra, others, extra)
     )
