@@ -211,7 +211,7 @@ def choose_layers(
         "backbone": backbone.name,
         "backbone_digest": backbone.digest,
         "settings": settings.model_dump(mode="json", exclude={"data"}),
-        "regime": _regime_json(regime_of(config, plan)),
+        "regime": regime_of(config, plan).to_json(),
         "privacy": "no private record was looked at; nothing was charged beyond what the rows cost",
         "candidates": [scored.to_json() for scored in selection.candidates],
     }
@@ -219,16 +219,6 @@ def choose_layers(
 
 def _blocks(config: RunConfig, model: nn.Module) -> tuple[int, ...]:
     return chosen_blocks(config.adapter, len(find_blocks(model)[1]))
-
-
-def _regime_json(regime: Regime) -> JsonDict:
-    return {
-        "noise_over_clip": list(regime.noise),
-        "learning_rates": list(regime.learning_rates),
-        "local_steps": regime.local_steps,
-        "clipping": regime.clipping,
-        "clip_norm": regime.clip_norm,
-    }
 
 
 def with_layers(config: RunConfig, found: JsonDict) -> RunConfig:

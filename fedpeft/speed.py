@@ -13,6 +13,7 @@ import torch
 from fedpeft.backbone.base import Backbone
 from fedpeft.config import RunConfig
 from fedpeft.data.prompts import Prompter
+from fedpeft.settings import TrainingSettings
 from fedpeft.shared import Shared
 from fedpeft.training.execution import Execution
 from fedpeft.training.prefix import PrefixCache
@@ -21,6 +22,7 @@ from fedpeft.types import Layout
 
 _WORTH_KEEPING: Final = 0.1  # share of visits that are not a record's first; keeping costs little else
 _MEGABYTE: Final = 1 << 20
+_OF_SCORES: Final = 0.25  # of the states that are kept
 
 
 def make_execution(
@@ -71,6 +73,16 @@ def _prefix(
         lambda: StateStore(limit, private_folder if where == "disk" else None),
     )
     return PrefixCache(backbone.model, lowest, store)
+
+
+def states_for_scores(execution: Execution, training: TrainingSettings) -> PrefixCache | None:
+    """Those of training, of which scores, which come first and again and again, fill a part only.
+
+    ``None`` under autocast, whose states are of another arithmetic than scores.
+    """
+    if execution.prefix is None or execution.autocast is not None:
+        return None
+    return execution.prefix.sharing(int(_OF_SCORES * training.prefix_cache_mb * _MEGABYTE))
 
 
 def share_of_repeats(config: RunConfig) -> float:

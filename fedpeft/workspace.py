@@ -35,7 +35,7 @@ from fedpeft.shared import Shared, content_digest
 from fedpeft.site.evaluation import HeldOut
 from fedpeft.site.inbox import Inbox
 from fedpeft.site.site import Site
-from fedpeft.speed import make_execution
+from fedpeft.speed import make_execution, states_for_scores
 from fedpeft.synthesis.base import find as find_generator
 from fedpeft.training.batches import token_budget
 from fedpeft.training.execution import PLAIN
@@ -121,7 +121,7 @@ class Workspace:
         self.execution = make_execution(
             self.config, self.backbone, self.adapter.layout, self._private_folder, self.shared
         )
-        self.prefix = self.execution.prefix if self.execution.autocast is None else None
+        self.prefix = states_for_scores(self.execution, self.config.training)
         try:
             self.public_start = self._load_start()
             probe(self.model, self.adapter, self.config.data.max_length, self.execution)

@@ -79,7 +79,7 @@ def _text(found: JsonDict, go_on: str = "") -> Group:
         f"{found['selector']}: {found['why']}",
         f"{len(found['layers'])} of {found['blocks']} blocks, {found['trainings']} trainings, "
         f"{found['seconds']:.0f} s; {found['privacy']}",
-        go_on or f"to take it: --set 'adapter.layers={found['layers']}'",
+        go_on or f"to take it: --set 'adapter.layers={found['layers']}', without selection.selector",
     ]
     table = Table(title="best of what was tried: loss on validation rows, the worst of the perturbations")
     for name in ("blocks", "made as", "steps", "trainable", "loss", "+/- one standard error"):

@@ -222,7 +222,7 @@ def _choose(
     if config.selection.selector is None or read_choice(out) is not None:
         return plan
     since, hears = monotonic(), observer.stage if observer else None
-    if asks_sites(config.selection):  # of the adapter with all blocks
+    if asks_sites(config.selection):  # of the adapter with all blocks to choose from
         found = _with_sites(
             workspace, plan, lambda transport: choose_by_votes(workspace, plan, transport, hears)
         )

@@ -37,7 +37,7 @@ def signal_over_noise(
         settings: of ``[selection]``.
         multipliers: of the sites' histograms.
         units: declared, of all sites together.
-        blocks: of the backbone.
+        blocks: to choose from.
     """
     size = max(1, blocks // 4) if settings.size == "auto" else settings.size
     votes = settings.vote_share * units * size / blocks / math.sqrt(size)

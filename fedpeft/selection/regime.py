@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 from fedpeft.errors import MechanismError
 from fedpeft.settings import FederationSettings
+from fedpeft.types import JsonDict
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,16 @@ class Regime:
     def steps(self) -> int:
         """Private steps of the run."""
         return self.rounds * self.local_steps
+
+    def to_json(self) -> JsonDict:
+        """The figures for machines, without the server's settings."""
+        return {
+            "noise_over_clip": list(self.noise),
+            "learning_rates": list(self.learning_rates),
+            "local_steps": self.local_steps,
+            "clipping": self.clipping,
+            "clip_norm": self.clip_norm,
+        }
 
     def noise_deviation(self, number: int) -> float:
         """Of a coordinate of the mean clipped gradient in round ``number``, from 0: sigma C / B."""

@@ -29,6 +29,7 @@ class Execution:
         prefix: states of the frozen blocks below the lowest trained one.
         loss_q: of the generalized cross-entropy; 0 is the ordinary one.
         vocabulary: tokens that the softmax of the loss runs over; empty: all.
+        whole: compute the last block at every position, read or not.
     """
 
     autocast: torch.dtype | None = None
@@ -36,6 +37,7 @@ class Execution:
     prefix: PrefixCache | None = None
     loss_q: float = 0.0
     vocabulary: tuple[int, ...] = ()
+    whole: bool = False
 
     def over_all_tokens(self) -> Execution:
         """The same for texts, of which the tokens of a few labels would say nothing."""
@@ -63,7 +65,7 @@ class Execution:
     def reading(self, model: nn.Module, rows: Tensor, shape: torch.Size) -> AbstractContextManager[None]:
         """A context in which the last block is computed at ``rows`` alone; see :func:`last_block_at`."""
         # What is computed again in the backward pass, when this context is over, would be the whole block.
-        return nullcontext() if self.checkpointing else last_block_at(model, rows, shape)
+        return nullcontext() if self.checkpointing or self.whole else last_block_at(model, rows, shape)
 
 
 PLAIN: Final = Execution()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +20,18 @@ from fedpeft.adapters.base import AdaptedLinear
 from fedpeft.adapters.frozen import is_linear
 from fedpeft.adapters.targets import find_blocks
 
+TYPES: Final = frozenset({
+    "gemma", "gemma2", "gpt2", "gpt_neox", "granite", "llama", "mistral", "olmo2", "phi", "phi3", "qwen2",
+    "qwen3", "starcoder2",
+})  # fmt: skip
+"""Backbones whose last block was compared with the whole one. Any other is computed whole: a name alone does
+not say that no later token needs what a module makes of an earlier one (convolutions, recurrences)."""
+
 _AFTER_KEYS: Final = frozenset({
     "q_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "gate_up_proj",
     "c_proj", "c_fc", "dense", "dense_h_to_4h", "dense_4h_to_h",
 })  # fmt: skip
-"""Linear modules, by the names that backbones give them, of which no other position sees the output."""
+"""Their linear modules, by name, of which no other position sees the output."""
 
 _WORTH_IT: Final = 0.75  # share of positions from which picking them costs more than it saves
 
@@ -79,6 +86,9 @@ def _only_at(places: _Places, forward: Callable[[Tensor], Tensor], x: Tensor) ->
 
 
 def _modules(model: nn.Module) -> list[nn.Module]:
+    config: Any = model.config
+    if config.get_text_config().model_type not in TYPES:
+        return []
     last = find_blocks(model)[1][-1]
     named = ((name.rpartition(".")[2], module) for name, module in last.named_modules())
     return [

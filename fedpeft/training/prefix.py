@@ -73,6 +73,12 @@ class PrefixCache:
         other._key_of, other._gives_tuple = key_of, self._gives_tuple
         return other
 
+    def sharing(self, limit_bytes: int) -> PrefixCache:
+        """The same states, of which it keeps at most ``limit_bytes`` more."""
+        other = PrefixCache(self._model, self.block, self._store.share(limit_bytes), self._below)
+        other._gives_tuple = self._gives_tuple
+        return other
+
     @property
     def num_kept(self) -> int:
         """Examples whose states are kept."""

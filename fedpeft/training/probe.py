@@ -62,7 +62,7 @@ def probe(model: nn.Module, adapter: Adapter, max_length: int, how: Execution = 
         _check_same(adapter, gradients, _gradients(model, adapter, changed), (0, 2))
         _check_lengths(model, adapter, random, max_length)
         _check_step(model, adapter, examples, gradients, start)
-        _check_execution(model, adapter, examples, how)
+        _check_execution(model, adapter, [*examples, _label(model, random, max_length)], how)
     finally:
         adapter.load(adapter.zeros())
 
@@ -82,6 +82,11 @@ def _dummy_examples(model: nn.Module, random: np.random.Generator) -> list[Examp
 def _example(model: nn.Module, random: np.random.Generator, length: int) -> Example:
     vocabulary = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
     return Example(random.integers(0, vocabulary, length).astype(np.int32), num_prompt=4, truncated=False)
+
+
+def _label(model: nn.Module, random: np.random.Generator, length: int) -> Example:
+    """A response of one token, beside which the fewest positions are read."""
+    return replace(_example(model, random, length), num_prompt=length - 1)
 
 
 def _gradients(
@@ -142,20 +147,30 @@ def _check_same(
 
 def _check_execution(model: nn.Module, adapter: Adapter, examples: list[Example], how: Execution) -> None:
     """The ways to save time and memory move nothing, the first time and when states are kept."""
+    plain = Execution(autocast=how.autocast, loss_q=how.loss_q, whole=True)
+    expected = _gradients(model, adapter, examples, plain)
+    found = _gradients(model, adapter, examples, replace(plain, whole=False))
+    if not _agree(expected, found):
+        raise BackboneError(
+            "model.backbone: its last block gives other gradients where it is computed only at the positions "
+            "that are read; set training.activation_checkpointing = true, which computes it whole"
+        )
     if how.prefix is None and not how.checkpointing:
         return
     how = replace(how, vocabulary=())  # made-up tokens are of no list of responses
     if how.prefix is not None:  # states of made-up tokens do not belong into the run's own
         how = replace(how, prefix=PrefixCache(model, how.prefix.block, StateStore(_PROBE_BYTES)))
-    plain = _gradients(model, adapter, examples, Execution(autocast=how.autocast, loss_q=how.loss_q))
     for _visit in range(2):
-        found = _gradients(model, adapter, examples, how)
-        for i in range(len(examples)):
-            if not _moved(plain, found, i) <= _tolerance(plain[0]):
-                raise BackboneError(
-                    "training.prefix_cache, training.activation_checkpointing: change the gradients of this "
-                    'backbone; set them to "off" and false'
-                )
+        if not _agree(expected, _gradients(model, adapter, examples, how)):
+            raise BackboneError(
+                "training.prefix_cache, training.activation_checkpointing: change the gradients of this "
+                'backbone; set them to "off" and false'
+            )
+
+
+def _agree(expected: list[Tensor], found: list[Tensor]) -> bool:
+    num_examples = len(expected[0])
+    return all(_moved(expected, found, i) <= _tolerance(expected[0]) for i in range(num_examples))
 
 
 def _moved(before: list[Tensor], after: list[Tensor], i: int) -> float:

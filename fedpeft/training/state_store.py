@@ -70,6 +70,10 @@ class StateStore:
         if self._file is not None:
             os.close(self._file)
 
+    def share(self, limit_bytes: int) -> StateStore:
+        """A view of everything that keeps at most ``limit_bytes`` here, so that others have room."""
+        return _Share(self, limit_bytes)
+
     def _reserve(self, size: int) -> Tensor | None:
         rounded = -(-size // _ALIGNMENT) * _ALIGNMENT
         if self._used + rounded > self._chunk.numel() and not self._grow(rounded):
@@ -105,3 +109,27 @@ class StateStore:
         descriptor, path = tempfile.mkstemp(prefix=".states-", dir=self._folder())
         os.unlink(path)
         return descriptor
+
+
+class _Share(StateStore):
+    """Keeps in another store, up to a limit of its own."""
+
+    def __init__(self, whole: StateStore, limit_bytes: int) -> None:
+        super().__init__(limit_bytes)
+        self._whole = whole
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    @property
+    def num_bytes(self) -> int:
+        return self._whole.num_bytes
+
+    def get(self, key: bytes) -> Tensor | None:
+        return self._whole.get(key)
+
+    def put(self, key: bytes, value: Tensor) -> None:
+        size = value.numel() * value.element_size()
+        if self._whole.get(key) is None and self._used + size <= self._limit:
+            self._used += size
+            self._whole.put(key, value)

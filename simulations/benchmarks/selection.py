@@ -43,10 +43,10 @@ def run(quick: bool = False) -> dict[str, object]:
     )
     trials = _trials(task, settings, quick)
     begin = perf_counter()
-    found = find("selft").choose(Inputs(trials.num_blocks, settings, trials, _tell))
+    found = find("selft").choose(Inputs(trials.blocks, settings, trials, _tell))
     seconds = perf_counter() - begin
     return {
-        "blocks": trials.num_blocks,
+        "blocks": len(trials.blocks),
         "candidates": settings.candidates,
         "rows": _num_rows(quick),
         "minutes": seconds / 60,
@@ -115,7 +115,7 @@ def _trials(task: Task, settings: SelectionSettings, quick: bool, *, keep_states
 def _cache(task: Task, settings: SelectionSettings, quick: bool) -> dict[str, float]:
     """Of first trials, sets evenly out of all, lowest block first as the choice has them."""
     num_blocks = len(find_blocks(task.backbone.model)[1])
-    sets = make_candidates(num_blocks, [0.0] * num_blocks, settings.candidates, 0)
+    sets = make_candidates(range(num_blocks), [0.0] * num_blocks, settings.candidates, 0)
     chosen = sorted(sets[:: max(1, len(sets) // SAMPLE)], key=lambda c: (c.lowest, c.layers))
     effort = Effort(max(1, settings.steps // 4), 1, 16)
 

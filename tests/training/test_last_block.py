@@ -6,9 +6,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from fedpeft.adapters.adapter import Adapter
 from fedpeft.data.prompts import Example
+from fedpeft.errors import BackboneError
 from fedpeft.settings import AdapterSettings
 from fedpeft.testing.tiny import TINY_KINDS, tiny_backbone
 from fedpeft.training import last_block
@@ -16,6 +18,7 @@ from fedpeft.training.batches import UnitBatch, plan_batches, to_tensors
 from fedpeft.training.execution import Execution
 from fedpeft.training.gradients import example_losses, unit_gradients
 from fedpeft.training.last_block import last_block_at
+from fedpeft.training.probe import probe
 
 CPU = torch.device("cpu")
 KINDS = ("ffa", "lora", "lora-xs", "bias")
@@ -102,3 +105,38 @@ def test_nothing_is_picked_where_most_positions_are_read() -> None:
     tensors = to_tensors(rows, CPU)
     with last_block_at(adapter.model, tensors.rows, tensors.input_ids.shape):
         assert not any("forward" in vars(module) for module in adapter.modules)
+
+
+@pytest.mark.parametrize("model_type", sorted(last_block.TYPES))
+def test_every_backbone_of_the_list_was_compared(model_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = AutoConfig.for_model(
+        model_type, vocab_size=300, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=8, max_position_embeddings=64,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).double().eval()
+    losses = example_losses(model, examples(), CPU)
+    with last_block_at(model, torch.tensor([3]), torch.Size([1, 9])):
+        assert any("forward" in vars(module) for module in model.modules())
+    monkeypatch.setattr(last_block, "_WORTH_IT", 0.0)
+    torch.testing.assert_close(losses, example_losses(model, examples(), CPU), rtol=1e-9, atol=1e-12)
+
+
+def test_an_unknown_backbone_is_computed_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = attached("llama", "ffa")
+    monkeypatch.setattr(last_block, "TYPES", frozenset())
+    with last_block_at(adapter.model, torch.tensor([3]), torch.Size([1, 9])):
+        assert not any("forward" in vars(module) for module in adapter.modules)
+
+
+@pytest.mark.parametrize("name", ["k_proj", "v_proj"])
+def test_the_check_before_the_first_step_notices_a_wrong_list(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: keys and values are needed of every token."""
+    adapter = attached("llama", "ffa")
+    probe(adapter.model, adapter, 30)
+    monkeypatch.setattr(last_block, "_AFTER_KEYS", last_block._AFTER_KEYS | {name})
+    with pytest.raises(BackboneError, match=r"last block gives other gradients|depends on another example"):
+        probe(adapter.model, adapter, 30)

@@ -96,3 +96,17 @@ def _descriptors(folder: Path) -> list[str]:
         except OSError:
             continue
     return found
+
+
+def test_a_share_keeps_so_much_and_leaves_the_rest_to_others() -> None:
+    whole = StateStore(1 << 20)
+    share = whole.share(100)
+    state = torch.arange(20, dtype=torch.float32)  # 80 bytes
+    for key in (b"a", b"a", b"b"):
+        share.put(key, state)
+    assert share.get(b"b") is None
+    assert torch.equal(share.get(b"a"), state)
+    whole.put(b"b", state)
+    assert torch.equal(share.get(b"b"), state)
+    assert len(share) == len(whole) == 2
+    assert share.num_bytes == whole.num_bytes
