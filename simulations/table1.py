@@ -191,6 +191,9 @@ def _findings(rows: Sequence[Row]) -> list[str]:
             found.append(
                 f"The best private run, {best.name}, goes {100 * share:.0f} % of the way from the untouched "
                 f"backbone ({100 * start:.1f} %) to the non-private run."
+                if share <= 1
+                else f"The best private run, {best.name}, is above the non-private one, which is above the "
+                f"untouched backbone ({100 * start:.1f} %)."
             )
     if "local-only" in by_name and "ffa-weight" in by_name:
         alone, together = (
