@@ -15,6 +15,7 @@ from fedpeft.errors import ConfigError
 from fedpeft.settings import AdapterSettings, ModelSettings
 from fedpeft.testing import tiny_backbone
 from fedpeft.training.batches import Chunk, UnitBatch
+from fedpeft.training.execution import Execution
 from fedpeft.training.gradients import unit_gradients
 
 SHAPES = Shapes(blocks=(100, 100, 100, 100), head=1000, hidden=10)
@@ -38,10 +39,13 @@ def test_a_step_takes_what_was_counted(kind: str, top: int) -> None:
     ids = torch.randint(0, 300, (16,), generator=torch.Generator().manual_seed(0)).numpy().astype("int32")
     batch = UnitBatch((Chunk((Example(ids, 12, truncated=False),), (0,)),), 1)
     with FlopCounterMode(display=False) as counter:
+        unit_gradients(backbone.model, adapter, batch, Execution(whole=True))
+    with FlopCounterMode(display=False) as fewer:
         unit_gradients(backbone.model, adapter, batch)
     shapes = shapes_of(backbone.model)
     counted = shapes.below(4 - top, lengths) + shapes.above(4 - top, lengths)
     assert counted == pytest.approx(counter.get_total_flops(), rel=0.2)
+    assert fewer.get_total_flops() < counter.get_total_flops()  # the last block where it is read
 
 
 def test_work_counts_visits_and_with_a_cache_records_once() -> None:

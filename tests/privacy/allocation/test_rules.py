@@ -38,10 +38,15 @@ def _length(squares) -> float:
 
 
 def _optimum(lambda2: float) -> float:
-    constraint = {"type": "eq", "fun": lambda x: _length(np.exp(-x)) - 1}
+    def value(x: np.ndarray) -> float:
+        squares = np.exp(-x)
+        return (
+            _objective(squares * _length(squares), lambda2) / 1000
+        )  # of the length that uniform scales give
+
     found = minimize(
-        lambda x: _objective(np.exp(-x), lambda2) / 1000, np.zeros(5), constraints=[constraint],
-        method="SLSQP", options={"ftol": 1e-14, "maxiter": 500},
+        value, np.zeros(5), method="Nelder-Mead",
+        options={"xatol": 1e-9, "fatol": 1e-14, "maxiter": 20_000, "maxfev": 40_000, "adaptive": True},
     )  # fmt: skip
     assert found.success
     return 1000 * float(found.fun)
