@@ -53,7 +53,7 @@ def at_epsilon(config: RunConfig, epsilon: float) -> RunConfig:
 
 def blocks_of(plan: Plan) -> tuple[int, ...]:
     """The blocks that a planned run trains."""
-    return tuple(sorted({segment.block for segment in plan.layout.segments}))
+    return plan.layout.blocks
 
 
 def make_trials(

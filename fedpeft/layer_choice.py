@@ -15,9 +15,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
-from torch import nn
-
-from fedpeft.adapters.targets import chosen_blocks, find_blocks
+from fedpeft.adapters.adapter import plan_layout
+from fedpeft.adapters.targets import find_blocks
 from fedpeft.backbone.base import Backbone
 from fedpeft.backbone.loading import load_backbone
 from fedpeft.backbone.skeleton import backbone_skeleton
@@ -133,7 +132,7 @@ def needed_rows(config: RunConfig, path: Path | None = None) -> SplitRows | None
         )
     size = config.selection.size
     if size != "auto":
-        check_size(size, len(_blocks(config, backbone_skeleton(config.model))))
+        check_size(size, len(plan_layout(backbone_skeleton(config.model), config.adapter).blocks))
     if not find(name).needs_rows:
         return None
     rows = read_split(config, path)
@@ -195,9 +194,7 @@ def choose_layers(
             seed=settings.seed,
             how=loss_of(config, backbone),
         )
-    inputs = Inputs(
-        _blocks(config, backbone.model), settings, trials, progress, config.federation.rounds, poll
-    )
+    inputs = Inputs(plan.layout.blocks, settings, trials, progress, config.federation.rounds, poll)
     selection = find(settings.selector).choose(inputs)
     return {
         "selector": settings.selector,
@@ -215,10 +212,6 @@ def choose_layers(
         "privacy": "no private record was looked at; nothing was charged beyond what the rows cost",
         "candidates": [scored.to_json() for scored in selection.candidates],
     }
-
-
-def _blocks(config: RunConfig, model: nn.Module) -> tuple[int, ...]:
-    return chosen_blocks(config.adapter, len(find_blocks(model)[1]))
 
 
 def with_layers(config: RunConfig, found: JsonDict) -> RunConfig:

@@ -173,7 +173,7 @@ def make_plan(config: RunConfig) -> Plan:
     dimensions = dimension_rule(
         layout.size, [site.declared_units for site in sites], [epsilons[s.name] for s in sites], config.delta
     )
-    blocks = len({segment.block for segment in layout.segments})
+    blocks = len(layout.blocks)
     told = (
         *(synthesis.warnings() if synthesis else ()),
         *_generator_warnings(config, sites, layout.size),

@@ -153,7 +153,7 @@ def propose(config: RunConfig, budget: Budget, tried: Callable[[int, int], None]
 
 def _outlook(search: Search, config: RunConfig) -> Outlook:
     plan = make_plan(config)
-    trained = {segment.block for segment in plan.layout.segments}
+    trained = plan.layout.blocks
     steps = config.federation.rounds * config.training.local_steps
     seconds = search.seconds(config.training.sampling_rate, steps, min(trained))
     figure = merit(len(trained), config.adapter.rank, steps, plan.signal_over_noise)

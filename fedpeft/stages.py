@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedpeft.adapters.targets import chosen_blocks, find_blocks
+from fedpeft.adapters.targets import find_blocks
 from fedpeft.config import RunConfig
 from fedpeft.federation import Scheduler
 from fedpeft.folder import new_run_id
@@ -98,7 +98,7 @@ def choose_by_votes(
     config, out = workspace.config, workspace.out
     begun = _begun(config, out)
     booth = Booth(transport, terms_of(config, plan, begun.run_id), begun, out)
-    blocks = sorted({segment.block for segment in plan.layout.segments})
+    blocks = list(plan.layout.blocks)
     counts = np.zeros(len(find_blocks(workspace.model)[1]))
     noise = 0.0
 
@@ -107,7 +107,7 @@ def choose_by_votes(
         axes = np.eye(len(blocks), dtype=np.float32)
         tally = booth.poll(Question(SELECTION, block_map(workspace.adapter.digest), size, axes))
         counts[blocks], noise = tally.counts, tally.noise
-        return Tally(counts[list(chosen_blocks(config.adapter, len(counts)))], noise)
+        return tally
 
     found = choose_layers(config, plan, None, progress, workspace.backbone, poll)
     return found | {

@@ -82,6 +82,11 @@ class Layout:
         return self.segments[-1].stop if self.segments else 0
 
     @property
+    def blocks(self) -> tuple[int, ...]:
+        """The transformer blocks that have a part of the adapter, ascending."""
+        return tuple(sorted({segment.block for segment in self.segments}))
+
+    @property
     def digest(self) -> str:
         """A hash of names, shapes and places."""
         text = "\n".join(f"{s.name} {s.shape} {s.start}" for s in self.segments)

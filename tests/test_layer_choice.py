@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fedpeft import layer_choice, stages
+from fedpeft.adapters import adapter as adapter_module
 from fedpeft.baselines import run_baselines
 from fedpeft.cli import main
 from fedpeft.config import load_config
@@ -19,6 +20,7 @@ from fedpeft.folder import RESULT_FILE
 from fedpeft.layer_choice import SELECTION_FILE, needed_rows, read_choice, regime_of, write_choice
 from fedpeft.plan import make_plan
 from fedpeft.run import conduct
+from fedpeft.selection import vote
 from fedpeft.shared import Shared
 from fedpeft.testing import write_records
 from fedpeft.workspace import Workspace
@@ -127,6 +129,18 @@ def test_runs_of_one_process_choose_once_where_they_would_choose_alike(
     assert len(chosen) == len(ways) - 1
     first, again = (json.loads((folder / str(i) / SELECTION_FILE).read_text()) for i in (0, 1))
     assert first == again
+
+
+def test_a_vote_chooses_among_blocks_of_which_some_have_no_part_of_the_adapter(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = adapter_module.find_targets
+    monkeypatch.setattr(
+        adapter_module, "find_targets", lambda *given: tuple(t for t in found(*given) if t.block)
+    )
+    monkeypatch.setattr(vote, "differ", lambda _: True)
+    result = run_of(folder, 'selection.selector="vote"', "selection.size=1")
+    assert result["selection"]["layers"] == [1]
 
 
 def test_a_run_that_was_killed_after_the_choice_goes_on_with_it(

@@ -42,7 +42,7 @@ def find_targets(model: nn.Module, settings: AdapterSettings) -> tuple[Target, .
         BackboneError: blocks that do not exist, names that match nothing, mixture experts.
     """
     prefix, blocks = find_blocks(model)
-    chosen = chosen_blocks(settings, len(blocks))
+    chosen = _chosen_blocks(settings, len(blocks))
     linears = [target for index in chosen for target in _linears(f"{prefix}.{index}", index, blocks[index])]
     if settings.modules == "all-linear":
         for index in chosen:  # the first blocks of some mixtures are dense
@@ -91,12 +91,7 @@ def layout_of(targets: tuple[Target, ...], kind: AdapterKind, rank: int) -> Layo
     return Layout(tuple(segments))
 
 
-def chosen_blocks(settings: AdapterSettings, num_blocks: int) -> tuple[int, ...]:
-    """The blocks that ``layers`` names, ascending.
-
-    Raises:
-        BackboneError: the backbone has no such block.
-    """
+def _chosen_blocks(settings: AdapterSettings, num_blocks: int) -> tuple[int, ...]:
     if settings.layers == "all":
         return tuple(range(num_blocks))
     outside = [layer for layer in settings.layers if not -num_blocks <= layer < num_blocks]

@@ -33,7 +33,7 @@ class Inputs:
     """All that a selector may look at: public, synthetic under a certificate of its own, or released.
 
     Attributes:
-        blocks: to choose from, ascending: those that ``adapter.layers`` names.
+        blocks: to choose from, ascending: those that have a part of the adapter.
         settings: of ``[selection]``.
         trials: train and score sets of blocks on the public or synthetic rows; ``None`` without rows.
         progress: hears of trials.

@@ -20,8 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from fedpeft.adapters.adapter import Adapter
-from fedpeft.adapters.targets import chosen_blocks, find_blocks
+from fedpeft.adapters.adapter import Adapter, plan_layout
 from fedpeft.data.prompts import Example
 from fedpeft.privacy.allocation.allocator import Allocator
 from fedpeft.privacy.allocation.public import PublicStatistics
@@ -86,7 +85,7 @@ class Trials:
     """Tries sets of blocks of one backbone.
 
     Attributes:
-        blocks: that ``adapter`` names, ascending.
+        blocks: in which ``adapter`` names something to train, ascending.
         regime: of the run.
         num_runs: of training so far.
     """
@@ -122,7 +121,7 @@ class Trials:
                 ``train``; default: noise is the same everywhere.
             how: the run's loss, which is what sets of blocks are compared by; no states.
         """
-        self.blocks = chosen_blocks(adapter, len(find_blocks(model)[1]))
+        self.blocks = plan_layout(model, adapter).blocks
         self.num_runs = 0
         self._model, self._adapter, self.regime = model, adapter, regime
         self._train, self._validation = tuple(train), _shuffled(validation, seed)

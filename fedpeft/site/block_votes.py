@@ -32,7 +32,7 @@ Points = npt.NDArray[np.float64]
 
 def num_blocks(layout: Layout) -> int:
     """How many blocks have a part of the adapter: the dimension of the map."""
-    return len(_blocks(layout))
+    return len(layout.blocks)
 
 
 def block_points(
@@ -76,4 +76,4 @@ def _lengths(
 
 def _blocks(layout: Layout) -> dict[int, int]:
     """The place of each block that has a part of the adapter."""
-    return {block: place for place, block in enumerate(sorted({s.block for s in layout.segments}))}
+    return {block: place for place, block in enumerate(layout.blocks)}

@@ -32,7 +32,7 @@ from fedpeft.run_sources import read_sources
 from fedpeft.shared import Shared
 from fedpeft.workspace import Workspace
 from simulations.benchmarks.shared.measure import machine
-from simulations.grid.experiment import Cell, Experiment, is_same, portable
+from simulations.grid.experiment import Cell, Experiment, is_same, portable, portable_override
 from simulations.grid.results import Line, Results, opened, pack_scores
 from simulations.outcome import Pace
 
@@ -124,7 +124,7 @@ def run_cell(cell: Cell, folder: Path, shared: Shared, observer: Observer | None
         "id": cell.identity,
         "kind": cell.kind,
         "base": cell.base,
-        "set": list(cell.overrides),
+        "set": [portable_override(override) for override in cell.overrides],
         **found,
         "process_peak_rss_mb": peak_rss_mb(),  # of all cells so far
         "code": code_digest(),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from fedpeft.privacy.accountant import epsilon_pld
@@ -28,9 +27,10 @@ SHORT_STEPS: Final = (0.06, 0.17, 0.5)
 
 TRIALS: Final = len(STEPS)
 
-_GRADIENTS: Final = Path(__file__).resolve().parents[1] / "experiments" / "sst2_gradients.safetensors"
-"""``python -m simulations.subspace simulations/sst2.toml --set 'adapter.layers=[-2,-1]' --set
-'training.loss_tokens="labels"' --data $FEDPEFT_DATA_ROOT/sst2/sst2_dev.jsonl --rank 1 --out FILE``"""
+_GRADIENTS: Final = "experiments/sst2_gradients.safetensors"
+"""Relative to the run's TOML, and made by ``python -m simulations.subspace simulations/sst2.toml --set
+'adapter.layers=[-2,-1]' --set 'training.loss_tokens="labels"' --data $FEDPEFT_DATA_ROOT/sst2/sst2_dev.jsonl
+--rank 1 --out FILE``."""
 
 ADAPTERS: Final[Mapping[str, tuple[str, ...]]] = {
     "ffa": ('adapter.kind="ffa"',),

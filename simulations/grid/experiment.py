@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from fedpeft.settings import Count, FilePath, Name, Positive, Section, Text
 METHOD_VERSION: Final = 1
 """Part of every cell's identity. Raise it with a change of the code that changes what a cell would find;
 an experiment whose own cells alone are concerned raises its key ``version``."""
+
+_QUOTED_PATH: Final = re.compile(r'["\'](/[^"\']*)["\']')
 
 Kind = Literal["run", "federated", "pooled"]
 Texts = Annotated[tuple[Text, ...], Field(strict=False)]
@@ -144,6 +147,11 @@ def portable(config: RunConfig, *, exclude_defaults: bool = False) -> dict[str, 
     dumped = config.model_dump(mode="json", exclude=machine, exclude_defaults=exclude_defaults)
     found: dict[str, Any] = _without_folders(dumped, config.data.root)
     return found
+
+
+def portable_override(override: str) -> str:
+    """``KEY=VALUE`` with the last part alone of an absolute path in quotes."""
+    return _QUOTED_PATH.sub(lambda found: f'"{Path(found[1]).name}"', override)
 
 
 def is_same(line: Mapping[str, Any], cell: Cell) -> bool:

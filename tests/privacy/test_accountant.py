@@ -163,14 +163,16 @@ def test_a_delta_below_rounding_errors_leaves_only_rdp():
     assert epsilon(events, 1e-11) == epsilon_rdp(events, 1e-11) < 20
 
 
-@pytest.mark.parametrize(("multiplier", "number", "delta"), [(3.0, 1000, 3.3e-13), (20.0, 3000, 1.55e-12)])
-def test_rounding_errors_never_lower_the_figure(multiplier, number, delta):
-    nearly_all = [steps(multiplier, 1 - 1e-12, number)]  # composed by the transform, known in closed form
-    truth = exact_gaussian(math.sqrt(number) / multiplier, delta)
-    groups = merge(nearly_all)
-    raw = pld.composed(groups, pld.grid_of(groups)).get_epsilon_for_delta(delta)
-    assert abs(raw - truth) > 1e-3  # below it or above, as the processor's transform rounds
-    assert epsilon_pld(nearly_all, delta) >= truth
+def test_rounding_errors_never_lower_the_figure():
+    too_low = []
+    for multiplier, number, delta in ((3.0, 1000, 3.3e-13), (20.0, 3000, 1.55e-12)):
+        nearly_all = [steps(multiplier, 1 - 1e-12, number)]  # composed by the transform, known in closed form
+        truth = exact_gaussian(math.sqrt(number) / multiplier, delta)
+        groups = merge(nearly_all)
+        raw = pld.composed(groups, pld.grid_of(groups)).get_epsilon_for_delta(delta)
+        too_low.append(raw < truth - 1e-3)
+        assert epsilon_pld(nearly_all, delta) >= truth
+    assert any(too_low)  # the control; which of the two is, the processor's rounding decides
 
 
 @pytest.mark.parametrize("event", [steps(1e6, 1e-9, 100), steps(1e6, 0.9, 1000), steps(300.0, 1e-6, 10)])

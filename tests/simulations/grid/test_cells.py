@@ -28,6 +28,16 @@ def _counted(places: Places) -> Counter:
     return Counter((line["cell"], line["seed"]) for line in read_lines(places.lines("tiny")))
 
 
+def test_a_line_names_no_folder_of_this_machine(places: Places, tmp_path: Path) -> None:
+    path = places.experiments / "tiny.toml"
+    given = path.read_text().replace('rounds=1"]', f'rounds=1", \'data.root="{tmp_path}"\']')
+    path.write_text(given)
+    assert main(["run", "tiny", "--only", "plain", "--minutes", "60"], places) == 0
+    content = places.lines("tiny").read_text()
+    assert f'data.root=\\"{tmp_path.name}' in content
+    assert str(tmp_path) not in content
+
+
 def test_every_cell_has_a_line_and_none_is_run_twice(
     places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
