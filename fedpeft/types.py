@@ -21,9 +21,6 @@ PROTOCOL_VERSION = 1
 SEEDED_PREFIX = "seeded-"
 """Of the id of a run whose noise comes from a seed and guarantees nothing."""
 
-MAX_CRASH_RESERVE = 1000
-"""Rounds that a site may keep for crashes."""
-
 FILTER_RUN = "filter"
 """The ``run_id`` of requests that belong to no run: a site's Renyi filter pays for them, if it has one."""
 
@@ -249,8 +246,7 @@ class TrainRequest:
 class PrivateUpdate:
     """What leaves a site after a round: a noised difference of adapter vectors and what it cost.
 
-    Made by ``fedpeft.site`` from what the mechanism released; the only training result that has a
-    serializer.
+    Made by ``fedpeft.site`` from what the mechanism released; the only training result with a serializer.
 
     Attributes:
         values: ``(d,)`` float32; one more under the clipping ``"quantile"``, the noised mean vote.

@@ -28,11 +28,10 @@ from fedpeft.flower.packing import (
     unpack_vector,
 )
 from fedpeft.flower.packing import encode_vector as encode_vector
-from fedpeft.privacy.events import check_event
+from fedpeft.privacy.events import MAX_CRASH_RESERVE, check_event
 from fedpeft.privacy.histogram import PrivateHistogram, VoteRequest
 from fedpeft.privacy.metric import EvaluateRequest, PrivateMetric
 from fedpeft.types import (
-    MAX_CRASH_RESERVE,
     PrivacyEvent,
     PrivateUpdate,
     RefusalCode,

@@ -25,6 +25,8 @@ MIN_NOISE_MULTIPLIER = 0.1
 MAX_NOISE_MULTIPLIER = 1e6
 MAX_STEPS = 1_000_000
 """Beyond it the rounding errors of the accountant's Fourier transforms reach the deltas in use."""
+MAX_CRASH_RESERVE = 1000
+"""Rounds that a site may keep for crashes."""
 MAX_NAME_LENGTH = 200
 
 _KEYS = {"noise_multiplier", "sampling_rate", "steps", "kind", "unit"}

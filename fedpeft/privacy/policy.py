@@ -32,9 +32,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from fedpeft.errors import ConfigError, unreadable
-from fedpeft.privacy.events import MAX_NOISE_MULTIPLIER, MIN_NOISE_MULTIPLIER
+from fedpeft.privacy.events import MAX_CRASH_RESERVE, MAX_NOISE_MULTIPLIER, MIN_NOISE_MULTIPLIER
 from fedpeft.settings import Count, Name, Positive, Section
-from fedpeft.types import MAX_CRASH_RESERVE
 
 Stage = Literal["synthesis", "selection", "clipping", "training", "evaluation"]
 
