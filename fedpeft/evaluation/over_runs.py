@@ -55,28 +55,36 @@ def _same_records(runs: Sequence[Scores]) -> Sequence[Scores]:
 
 
 def _over_runs(groups: Sequence[Sequence[Scores]]) -> dict[str, Figure]:
-    return {name: _mean_figure(groups, statistic) for name, statistic in STATISTICS.items()}
-
-
-def _mean_figure(groups: Sequence[Sequence[Scores]], statistic: Statistic) -> Figure:
     """The mean of one group, or the difference of the means of two, with interval and spread."""
     num_records = len(groups[0][0].ids)
     generator = np.random.default_rng(SEED + 1)  # of its own, so that records are drawn as for one run
     is_paired = len({len(group) for group in groups}) == 1
-    drawn = []
+    drawn: dict[str, list[Floats]] = {name: [] for name in STATISTICS}
     with np.errstate(all="ignore"):
-        single = [_of_runs(group, statistic, np.ones((1, num_records)))[:, 0] for group in groups]
         for weights in resamples(num_records):
             shares = [_run_shares(generator, len(group), len(weights)) for group in groups]
             shares = [shares[0]] * len(groups) if is_paired else shares
-            values = [_of_runs(group, statistic, weights) for group in groups]
-            means = [(share * value).sum(0) for share, value in zip(shares, values, strict=True)]
-            drawn.append(means[-1] - means[0] if len(means) > 1 else means[0])
-        value = single[-1].mean() - single[0].mean() if len(groups) > 1 else single[0].mean()
-        each = single[-1] - single[0] if is_paired and len(groups) > 1 else single[0]
-        has_spread = each.size > 1 and (is_paired or len(groups) == 1)
-        spread = finite(each.std(ddof=1)) if has_spread else None
-    return {"value": finite(value), **interval(drawn, num_records), "spread": spread}
+            for name, statistic in STATISTICS.items():
+                values = [_of_runs(group, statistic, weights) for group in groups]
+                means = [(share * value).sum(0) for share, value in zip(shares, values, strict=True)]
+                drawn[name].append(means[-1] - means[0] if len(means) > 1 else means[0])
+        return {
+            name: {
+                **_value_and_spread(groups, statistic),
+                **interval(drawn[name], num_records),
+            }
+            for name, statistic in STATISTICS.items()
+        }
+
+
+def _value_and_spread(groups: Sequence[Sequence[Scores]], statistic: Statistic) -> Figure:
+    once = np.ones((1, len(groups[0][0].ids)))
+    single = [_of_runs(group, statistic, once)[:, 0] for group in groups]
+    value = single[-1].mean() - single[0].mean() if len(groups) > 1 else single[0].mean()
+    is_paired = len({len(group) for group in groups}) == 1
+    each = single[-1] - single[0] if is_paired and len(groups) > 1 else single[0]
+    has_spread = each.size > 1 and (is_paired or len(groups) == 1)
+    return {"value": finite(value), "spread": finite(each.std(ddof=1)) if has_spread else None}
 
 
 def _of_runs(runs: Sequence[Scores], statistic: Statistic, weights: Floats) -> Floats:

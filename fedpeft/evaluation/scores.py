@@ -97,7 +97,7 @@ def summarize(scores: Scores) -> dict[str, Figure]:
         record could be ranked, a likelihood was zero, or fewer than two records are no ground for an
         interval.
     """
-    return {name: _figure([scores], statistic) for name, statistic in STATISTICS.items()}
+    return _figures([scores])
 
 
 def compare(before: Scores, after: Scores) -> dict[str, Figure]:
@@ -108,7 +108,7 @@ def compare(before: Scores, after: Scores) -> dict[str, Figure]:
     """
     if before.ids != after.ids:
         raise ValueError("before and after must be about the same records in the same order")
-    return {name: _figure([before, after], statistic) for name, statistic in STATISTICS.items()}
+    return _figures([before, after])
 
 
 def is_first(question: Question, found: Answer) -> bool:
@@ -145,13 +145,20 @@ STATISTICS: dict[str, Statistic] = {
 """Each figure as a function of scores and of ``(resamples, n)`` weights of the records."""
 
 
-def _figure(scores: Sequence[Scores], statistic: Statistic) -> Figure:
-    """Value and interval of a statistic, or of the difference between the second and the first."""
+def _figures(scores: Sequence[Scores]) -> dict[str, Figure]:
+    """Value and interval of each statistic, or of the difference between the second and the first."""
     num_records = len(scores[0].ids)
+    once = np.ones((1, num_records))
+    resampled: dict[str, list[Floats]] = {name: [] for name in STATISTICS}
     with np.errstate(all="ignore"):  # 0 / 0, infinity - infinity and overflow have their place below
-        value = _difference(scores, statistic, np.ones((1, num_records)))
-        resampled = [_difference(scores, statistic, weights) for weights in resamples(num_records)]
-    return {"value": finite(value[0]), **interval(resampled, num_records)}
+        values = {name: _difference(scores, statistic, once) for name, statistic in STATISTICS.items()}
+        for weights in resamples(num_records):  # drawing takes longer than any statistic of what was drawn
+            for name, statistic in STATISTICS.items():
+                resampled[name].append(_difference(scores, statistic, weights))
+    return {
+        name: {"value": finite(value[0]), **interval(resampled[name], num_records)}
+        for name, value in values.items()
+    }
 
 
 def interval(resampled: Sequence[Floats], num_records: int) -> Figure:
