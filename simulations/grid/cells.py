@@ -33,7 +33,7 @@ from fedpeft.shared import Shared
 from fedpeft.workspace import Workspace
 from simulations.benchmarks.shared.measure import machine
 from simulations.grid.experiment import Cell, Experiment, is_same, portable, portable_override
-from simulations.grid.results import Line, Results, opened, pack_scores
+from simulations.grid.results import Line, Results, opened, pack_scores, read_lines
 from simulations.outcome import Pace
 
 _log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def run_experiment(
     """Run the cells that have no line in ``path``, and append a line as each ends.
 
     A cell that was stopped in its middle begins anew, because a run that lost a charge would end a round
-    early and be no fair cell.
+    early and be no fair cell. One that is a cell of another experiment too is run once, for both.
 
     Args:
         experiment: with its cells.
@@ -92,6 +92,10 @@ def run_experiment(
     with opened(path) as results:
         for cell in cells:
             if _has(results, cell):
+                continue
+            twin = _elsewhere(cell, path)
+            if twin is not None:
+                results.append({"measured_in": twin[0], **twin[1], "cell": cell.name})
                 continue
             if not pace.may_begin():
                 break
@@ -209,6 +213,16 @@ def _chosen(experiment: Experiment, only: Sequence[str]) -> list[Cell]:
 
 def _has(results: Results, cell: Cell) -> bool:
     return any(is_same(line, cell) for line in results.lines)
+
+
+def _elsewhere(cell: Cell, path: Path) -> tuple[str, Line] | None:
+    """The name of another experiment that ran the same cell, and its line."""
+    for other in sorted(path.parent.glob("*.jsonl")):
+        if other != path:
+            for line in read_lines(other):
+                if "scores" in line and is_same(line, cell):  # other files name a cell's id too
+                    return other.stem, line
+    return None
 
 
 def _tell(cell: Cell, experiment: Experiment, seconds: float) -> None:

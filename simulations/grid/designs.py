@@ -80,6 +80,9 @@ ROWS: Final[Mapping[str, System]] = {
 }
 """By name."""
 
+NOISELESS: Final = ("non-private", "pooled")
+"""References that find the same at every epsilon."""
+
 
 def _without(override: str) -> System:
     return System(_SELECTED.adapter, (*_SELECTED.overrides, override))

@@ -120,7 +120,7 @@ class TestWhatItWouldSee:
 
         honest = payload.metric_to_bytes
         monkeypatch.setattr(
-            evaluation, "metric_to_bytes", lambda metric: honest(metric) + b" " * len(str(metric.correct))
+            evaluation, "metric_to_bytes", lambda metric: honest(metric) + b" " * (hash(metric.correct) % 97)
         )
         with pytest.raises(AssertionError):
-            some(duel, bench)
+            some(duel, bench, 60)

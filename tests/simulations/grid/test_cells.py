@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -87,6 +88,31 @@ def test_of_several_experiments_those_run_that_have_such_a_cell(
     assert not places.lines("other").exists()
     assert main(["run", "tiny", "other", "--only", "flat", "round"], places) == 2
     assert "--only round: fits no cell" in capsys.readouterr().err
+
+
+def test_a_cell_of_two_experiments_is_run_once(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["run", "tiny", "--only", "flat"], places) == 0
+    text = (places.experiments / "tiny.toml").read_text("utf-8")
+    (places.experiments / "other.toml").write_text(
+        text.replace('name = "flat"', 'name = "level"'), encoding="utf-8"
+    )
+    no_result = {"id": read_lines(places.lines("tiny"))[0]["id"], "config": {}}  # as a forecast's line
+    (places.results / "a.jsonl").write_text(json.dumps(no_result) + "\n", encoding="utf-8")
+    ran = []
+    original = cells_module.run_cell
+    monkeypatch.setattr(
+        cells_module, "run_cell", lambda cell, *rest: ran.append(cell.name) or original(cell, *rest)
+    )
+    assert main(["run", "other"], places) == 0
+    assert set(ran) == {"plain"}
+    for line in read_lines(places.lines("tiny")):
+        twin = next(
+            one
+            for one in read_lines(places.lines("other"))
+            if (one["cell"], one["seed"]) == ("level", line["seed"])
+        )
+        assert twin.pop("measured_in") == "tiny"
+        assert twin == line | {"cell": "level"}
 
 
 @pytest.mark.parametrize("kind", ["federated", "pooled"])
