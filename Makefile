@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+WORKERS ?= 2
 
 .PHONY: help install demo test check docs reference mutants clean
 
@@ -24,7 +25,7 @@ demo: $(STAMP)  ## train privately over three organizations, on this machine, in
 # Tests of real processes mostly wait, so they run beside the others and are shown after them.
 test: $(STAMP)  ## the whole test suite
 	@mkdir -p build; $(BIN)/python -m pytest tests/e2e > build/e2e.log 2>&1 & beside=$$!; \
-	$(BIN)/python -m pytest --ignore=tests/e2e; rest=$$?; \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --ignore=tests/e2e; rest=$$?; \
 	wait $$beside; processes=$$?; cat build/e2e.log; exit $$((rest + processes))
 
 check: $(STAMP)  ## style, types and documents

@@ -51,7 +51,7 @@ SST2_FILLINGS: Final = {
 }
 
 MEDQUAD: Final = str(_HERE / "medquad-pool.toml")
-MEDQUAD_STEPS: Final = 6
+MEDQUAD_STEPS: Final = 5
 MEDQUAD_SITES: Final = {"cdc": 250, "mplus_health_topics": 900, "seniorhealth": 700}
 """Institutes that train, by file, and the units that they declare."""
 
@@ -67,9 +67,9 @@ MEDQUAD_RUN: Final = (
     "adapter.layers=[-2, -1]",
     "adapter.rank=1",
     'privacy.clipping="flat"',
-    "training.sampling_rate=0.1",
+    "training.sampling_rate=0.05",
     f"federation.rounds={MEDQUAD_STEPS}",
-    "evaluation.records=120",
+    "evaluation.records=100",
 )
 MEDQUAD_PUBLIC: Final = "medquad/cancergov.jsonl"
 MEDQUAD_DEVELOPMENT: Final = (*MEDQUAD_RUN, f'evaluation.path="{MEDQUAD_PUBLIC}"')
