@@ -51,7 +51,7 @@ SST2_FILLINGS: Final = {
 }
 
 MEDQUAD: Final = str(_HERE / "medquad-pool.toml")
-MEDQUAD_STEPS: Final = 5
+MEDQUAD_STEPS: Final = 4
 MEDQUAD_SITES: Final = {"cdc": 250, "mplus_health_topics": 900, "seniorhealth": 700}
 """Institutes that train, by file, and the units that they declare."""
 
@@ -69,7 +69,7 @@ MEDQUAD_RUN: Final = (
     'privacy.clipping="flat"',
     "training.sampling_rate=0.05",
     f"federation.rounds={MEDQUAD_STEPS}",
-    "evaluation.records=100",
+    "evaluation.records=60",
 )
 MEDQUAD_PUBLIC: Final = "medquad/cancergov.jsonl"
 MEDQUAD_DEVELOPMENT: Final = (*MEDQUAD_RUN, f'evaluation.path="{MEDQUAD_PUBLIC}"')
