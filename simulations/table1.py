@@ -30,6 +30,7 @@ from simulations.audit import RESULT as AUDIT
 from simulations.grid.__main__ import Places
 from simulations.grid.__main__ import main as grid
 from simulations.grid.bases import (
+    FIGURE_RUN,
     MEDQUAD,
     MEDQUAD_PUBLIC,
     MEDQUAD_ROWS,
@@ -78,10 +79,11 @@ def experiments_in(folder: Path) -> tuple[str, ...]:
 
 
 def norms() -> dict[str, dict[str, float]]:
-    """The clip norm of each adapter, by data set."""
+    """The clip norm of each adapter, by data set; ``sst2_top`` is that of the figures."""
     used = {ROWS[name].adapter for name in MEDQUAD_ROWS}
     return {
         "sst2": median_norms(SST2, SST2_RUN, SST2_PUBLIC, ADAPTERS),
+        "sst2_top": median_norms(SST2, FIGURE_RUN, SST2_PUBLIC, {"ffa-weight": ADAPTERS["ffa-weight"]}),
         "medquad": median_norms(
             MEDQUAD, MEDQUAD_RUN, MEDQUAD_PUBLIC, {name: ADAPTERS[name] for name in sorted(used)}
         ),

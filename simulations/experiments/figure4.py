@@ -4,16 +4,16 @@
 The learning rate is that of the center throughout, as it is where nobody may tune on private records.
 """
 
-from simulations.grid.bases import SST2, SST2_FILLINGS, SST2_TEST, norms_of, steps_of
+from simulations.grid.bases import FIGURE_TEST, SST2, SST2_FILLINGS, norms_of, steps_of
 from simulations.grid.designs import ROWS, axes, overrides_of
 
 _DIRICHLET = 'data.partition.kind="dirichlet"'
-_CLIP = norms_of("sst2")["ffa-weight"]
-_OURS = overrides_of(ROWS["fedpeft"], SST2_FILLINGS, norms_of("sst2"), steps_of("sst2")["fedpeft"])
+_CLIP = norms_of("sst2_top")["ffa-weight"]
+_OURS = overrides_of(ROWS["fedpeft"], SST2_FILLINGS, norms_of("sst2_top"), steps_of("sst2")["fedpeft"])
 
 EXPERIMENT = axes(
     SST2,
-    [*SST2_TEST, *_OURS],
+    [*FIGURE_TEST, *_OURS],
     {
         "center": [],  # clip at the median norm, epsilon 8, four sites, evenly split
         "clip-0.3x": [f"privacy.clip_norm={0.3 * _CLIP:.4g}"],

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the cells of Table 1 and Figures 2 to 4 have in common, fixed before any of them is scored.
 
-Few dimensions, the top two blocks, the loss between the two labels alone, the frozen blocks' states kept: a
-cell takes a minute or two on one core.
+Few dimensions, the top two blocks or one, the loss between the two labels alone, the frozen blocks' states
+kept: a cell takes a minute or two on one core.
 """
 
 from __future__ import annotations
@@ -34,6 +34,12 @@ SST2_RUN: Final = (
 SST2_PUBLIC: Final = "sst2/sst2_dev.jsonl"
 SST2_TEST: Final = (*SST2_RUN, 'evaluation.path="sst2/sst2_test.jsonl"', "evaluation.records=1821")
 """Scored on the test file, which nothing is chosen on."""
+
+FIGURE_RUN: Final = (*SST2_RUN, "adapter.layers=[-1]")
+"""Of Figures 2 to 4: the top block alone, in which a record costs a few positions in place of all."""
+
+FIGURE_TEST: Final = (*SST2_TEST, "adapter.layers=[-1]")
+"""Scored as Table 1 is."""
 
 SST2_DEVELOPMENT: Final = SST2_RUN
 """Scored on all of the development file, on which steps and blocks are chosen; it is public here."""
