@@ -57,6 +57,10 @@ _HEAD: Final = (
     "minutes", "runs",
 )  # fmt: skip
 
+OURS: Final = ("fedpeft", "dp-selft", "fedpeft-selft")
+BASELINES: Final = ("dp-lora", "dp-lora-product-svd", "dp-bitfit", "dp-bitfit-flat", "anadp")
+"""What ours are held against at equal epsilon; ``dp-forward`` protects something else."""
+
 
 def main(arguments: Sequence[str] | None = None, places: Places | None = None) -> int:
     """See the module's text."""
@@ -126,7 +130,20 @@ def render(experiment: Experiment, rows: Sequence[Row], folder: Path) -> str:  #
     about = make_table(experiment, rows).partition("\n\n")[0]
     rule = "|".join(["---", *["--:"] * (len(_HEAD) - 1)])
     lines = [f"| {' | '.join(_HEAD)} |", f"|{rule}|", *(f"| {' | '.join(_cells(row))} |" for row in rows)]
-    return "\n\n".join([about, "\n".join(lines), *_findings(rows), *_audited()])
+    return "\n\n".join([about, "\n".join(lines), *against_baselines(rows), *_findings(rows), *_audited()])
+
+
+def against_baselines(rows: Sequence[Row]) -> list[str]:
+    """Each of ours minus each private baseline, in points of accuracy."""
+    runs = {row.name: [run for line in row.lines for run in runs_of(line)] for row in rows if row.figures}
+    ours, theirs = ([name for name in names if name in runs] for names in (OURS, BASELINES))
+    if not ours or not theirs:
+        return []
+    lines = [f"| minus | {' | '.join(ours)} |", "|---|" + "--:|" * len(ours)]
+    for name in theirs:
+        gains = [compare_runs(runs[name], runs[one])["ranking_accuracy"] for one in ours]
+        lines.append(f"| {name} | {' | '.join(_interval(gain, True) for gain in gains)} |")
+    return ["Ours against each private baseline, points of accuracy:", "\n".join(lines)]
 
 
 def _audited(path: Path = AUDIT) -> list[str]:

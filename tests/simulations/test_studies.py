@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from fedpeft.evaluation import Scores
 from fedpeft.plan import make_plan
 from fedpeft.testing import tiny_config
 from simulations import figure2, figure3, figure4, table1
@@ -16,7 +19,7 @@ from simulations.grid.__main__ import Places
 from simulations.grid.cells import run_experiment
 from simulations.grid.experiment import Experiment, load_experiment
 from simulations.grid.norms import median_norms
-from simulations.grid.results import read_lines
+from simulations.grid.results import pack_scores, read_lines
 
 EXPERIMENTS = Places().experiments
 TINY = ["federation.rounds=1", "evaluation.records=8", "data.held_out=0.5", "adapter.layers=[1]"]
@@ -148,6 +151,19 @@ def test_table_1_is_tuned_fixed_run_and_written(places: Places) -> None:
     assert "| local-only (reference) |" in text
     assert "Federation against each site alone" in text
     assert "| none |" in text  # the epsilon of the reference without one
+
+
+def test_ours_are_held_against_each_baseline() -> None:
+    def row(name: str, num_right: int) -> SimpleNamespace:
+        ones, first = np.ones(40, dtype=np.int64), np.arange(40) < num_right
+        scores = Scores(tuple(map(str, range(40))), ones, ones, -ones.astype(float), ones > 0, first)
+        return SimpleNamespace(name=name, figures={"any": {}}, lines=[{"scores": pack_scores(scores)}])
+
+    text = "\n".join(table1.against_baselines([row("dp-lora", 20), row("ffa", 0), row("fedpeft", 30)]))
+    assert "| minus | fedpeft |" in text
+    assert "| dp-lora | +25.0 [+12.5, +" in text
+    assert "ffa" not in text
+    assert table1.against_baselines([row("fedpeft", 30)]) == []
 
 
 def test_a_row_that_lacks_a_trial_is_not_fixed(places: Places) -> None:
