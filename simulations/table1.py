@@ -41,6 +41,7 @@ from simulations.grid.bases import (
     SST2_RUN,
     STEPS_FILE,
 )
+from simulations.grid.by_task import by_task
 from simulations.grid.designs import ADAPTERS, ROWS, steps_for
 from simulations.grid.experiment import Experiment, load_experiment
 from simulations.grid.norms import median_norms
@@ -130,7 +131,10 @@ def render(experiment: Experiment, rows: Sequence[Row], folder: Path) -> str:  #
     about = make_table(experiment, rows).partition("\n\n")[0]
     rule = "|".join(["---", *["--:"] * (len(_HEAD) - 1)])
     lines = [f"| {' | '.join(_HEAD)} |", f"|{rule}|", *(f"| {' | '.join(_cells(row))} |" for row in rows)]
-    return "\n\n".join([about, "\n".join(lines), *against_baselines(rows), *_findings(rows), *_audited()])
+    tasks = by_task(rows, ("ranking_accuracy", "perplexity"))
+    return "\n\n".join(
+        [about, "\n".join(lines), *tasks, *against_baselines(rows), *_findings(rows), *_audited()]
+    )
 
 
 def against_baselines(rows: Sequence[Row]) -> list[str]:

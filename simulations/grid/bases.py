@@ -81,6 +81,17 @@ MEDQUAD_PUBLIC: Final = "medquad/cancergov.jsonl"
 MEDQUAD_DEVELOPMENT: Final = (*MEDQUAD_RUN, f'evaluation.path="{MEDQUAD_PUBLIC}"')
 MEDQUAD_ROWS: Final = ("dp-lora", "dp-bitfit", "ffa-weight", "fedpeft", "non-private")
 
+DOCSTRINGS: Final = str(_HERE / "quickstart.toml")
+DOCSTRINGS_RUN: Final = (
+    *SPEED,
+    "adapter.layers=[-2, -1]",
+    "adapter.rank=1",
+    'privacy.clipping="flat"',
+    "training.sampling_rate=0.01",
+    "federation.rounds=3",
+    "evaluation.records=120",
+)
+
 NORMS_FILE: Final = "table1_norms.json"
 STEPS_FILE: Final = "table1_steps.json"
 

@@ -32,6 +32,7 @@ from fedpeft.run_sources import read_sources
 from fedpeft.shared import Shared
 from fedpeft.workspace import Workspace
 from simulations.benchmarks.shared.measure import machine
+from simulations.grid.by_task import tasks_of
 from simulations.grid.experiment import Cell, Experiment, is_same, portable, portable_override
 from simulations.grid.results import Line, Results, opened, pack_scores, read_lines
 from simulations.outcome import Pace
@@ -100,6 +101,8 @@ def run_experiment(
             if not pace.may_begin():
                 break
             line = run_cell(cell, work / experiment.name, shared, observer)
+            if experiment.table.by_task:
+                line["tasks"] = tasks_of(cell.config, work / experiment.name, shared)
             seconds = pace.ended()
             results.append({"minutes": round(seconds / 60, 3), **line})
             _tell(cell, experiment, seconds)

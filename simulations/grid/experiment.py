@@ -65,6 +65,8 @@ class ExperimentTable(Section):
     """What a cell should take at most; one that takes longer is marked."""
     x: Text | None = None
     """A key of the configuration (`privacy.epsilon`): the figure is a curve over it."""
+    by_task: bool = False
+    """Keep the task of each record that is evaluated, for figures by task."""
     version: Count = 1
     """Raise it to run every cell again."""
     cells: Annotated[tuple[CellTable, ...], Field(strict=False, min_length=1)]

@@ -158,13 +158,14 @@ def _cells(experiment: Experiment, row: Row, metrics: Sequence[str]) -> list[str
     line = row.lines[0]
     epsilon = "none" if line["epsilon"] is None else f"{line['epsilon']:g}"
     parts = ((row.figures, False), (row.differences, True))
-    figures = [_figure(m, part, sign) for m in metrics for part, sign in parts]
+    figures = [show_figure(m, part, sign) for m in metrics for part, sign in parts]
     minutes = sum(line["minutes"] for line in row.lines) / len(row.lines)
     mark = " (over)" if minutes > experiment.table.minutes else ""
     return [name, epsilon, f"{line['trainable_parameters']:,}", *figures, runs, f"{minutes:.1f}{mark}"]
 
 
-def _figure(metric: str, figures: Figures, sign: bool) -> str:
+def show_figure(metric: str, figures: Figures, sign: bool = False) -> str:
+    """Value, spread over runs and interval."""
     figure = figures.get(metric)
     if figure is None:
         return "-"

@@ -16,10 +16,12 @@ from fedpeft.testing import tiny_config
 from simulations import figure2, figure3, figure4, table1
 from simulations.grid import bases, designs
 from simulations.grid.__main__ import Places
+from simulations.grid.by_task import by_task
 from simulations.grid.cells import run_experiment
 from simulations.grid.experiment import Experiment, load_experiment
 from simulations.grid.norms import median_norms
-from simulations.grid.results import pack_scores, read_lines
+from simulations.grid.results import pack_scores, read_lines, unpack_scores
+from simulations.grid.table import make_rows
 
 EXPERIMENTS = Places().experiments
 TINY = ["federation.rounds=1", "evaluation.records=8", "data.held_out=0.5", "adapter.layers=[1]"]
@@ -61,6 +63,7 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Experiment]
 def test_the_parts_are_all_there(committed: dict[str, Experiment]) -> None:
     assert {name for name in committed if name.startswith("table1")} == {
         "table1_ablations",
+        "table1_docstrings",
         "table1_medquad",
         "table1_medquad_tuning",
         "table1_sst2_epsilon2",
@@ -151,6 +154,29 @@ def test_table_1_is_tuned_fixed_run_and_written(places: Places) -> None:
     assert "| local-only (reference) |" in text
     assert "Federation against each site alone" in text
     assert "| none |" in text  # the epsilon of the reference without one
+
+
+def test_figures_of_each_task_apart(places: Places) -> None:
+    design = designs.table(
+        "Tasks", "../run.toml", TINY, {}, ONES, {"ffa": 0.5},
+        rows={"ffa": designs.ROWS["ffa"]}, reference="ffa", seeds=(1,),
+    )  # fmt: skip
+    done(places, "table1_tasks", design | {"by_task": True})
+    (line,) = read_lines(places.lines("table1_tasks"))
+    experiment = load_experiment("table1_tasks", places.experiments)
+    tasks = sorted({*line["tasks"]})
+    assert len(tasks) > 1
+    assert len(line["tasks"]) == line["metrics"]["records"]
+    told, perplexity = by_task(make_rows(experiment, [line]), ("perplexity",))
+    counts = ", ".join(f"{line['tasks'].count(task)} {task}" for task in tasks)
+    assert told == f"By task ({counts}):"
+    scores = unpack_scores(line["scores"])
+    chosen = np.array([task == tasks[0] for task in line["tasks"]])
+    expected = np.exp(-scores.log_likelihood[chosen].sum() / scores.num_tokens[chosen].sum())
+    assert perplexity.splitlines()[0] == f"| perplexity | {' | '.join(tasks)} |"
+    assert perplexity.splitlines()[2].startswith(f"| ffa | {expected:.2f} [")
+    line.pop("tasks")
+    assert by_task(make_rows(experiment, [line]), ("perplexity",)) == []
 
 
 def test_ours_are_held_against_each_baseline() -> None:
