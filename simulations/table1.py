@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from fedpeft.config import RunConfig
-from fedpeft.evaluation import compare_runs
+from fedpeft.evaluation import Scores, compare_runs
 from fedpeft.methods.base import find
 from fedpeft.plan import make_plan
 from simulations.audit import RESULT as AUDIT
@@ -139,7 +139,7 @@ def render(experiment: Experiment, rows: Sequence[Row], folder: Path) -> str:  #
 
 def against_baselines(rows: Sequence[Row]) -> list[str]:
     """Each of ours minus each private baseline, in points of accuracy."""
-    runs = {row.name: [run for line in row.lines for run in runs_of(line)] for row in rows if row.figures}
+    runs = {row.name: _runs(row) for row in rows if row.figures}
     ours, theirs = ([name for name in names if name in runs] for names in (OURS, BASELINES))
     if not ours or not theirs:
         return []
@@ -218,14 +218,17 @@ def _findings(rows: Sequence[Row]) -> list[str]:
                 else f"The best private run, {best.name}, is above the non-private one, which is above the "
                 f"untouched backbone ({100 * start:.1f} %)."
             )
-    if "local-only" in by_name and "ffa-weight" in by_name:
-        alone, together = (
-            [run for line in by_name[name].lines for run in runs_of(line)]
-            for name in ("local-only", "ffa-weight")
-        )
-        gain = compare_runs(alone, together)["ranking_accuracy"]
-        found.append(f"Federation against each site alone, mean over sites: {_interval(gain, True)} points.")
+    together = [name for name in ("ffa-weight", *OURS) if name in by_name]
+    if "local-only" in by_name and together:
+        alone = _runs(by_name["local-only"])
+        gains = {name: compare_runs(alone, _runs(by_name[name]))["ranking_accuracy"] for name in together}
+        told = ", ".join(f"{name} {_interval(gain, True)}" for name, gain in gains.items())
+        found.append(f"Federation against each site alone (local-only), mean over sites: {told} points.")
     return found
+
+
+def _runs(row: Row) -> list[Scores]:
+    return [run for line in row.lines for run in runs_of(line)]
 
 
 def row_start(row: Row) -> float:
