@@ -47,7 +47,7 @@ from simulations.grid.experiment import Experiment, load_experiment
 from simulations.grid.norms import median_norms
 from simulations.grid.results import read_lines, runs_of
 from simulations.grid.study import Study, run_study
-from simulations.grid.table import Figures, Row, make_rows, make_table, show
+from simulations.grid.table import Figures, Row, make_rows, make_table, show, show_figure
 from simulations.outcome import exit_code
 
 TUNING: Final[Mapping[str, str]] = {"sst2": "table1_tuning", "medquad": "table1_medquad_tuning"}
@@ -133,7 +133,15 @@ def render(experiment: Experiment, rows: Sequence[Row], folder: Path) -> str:  #
     lines = [f"| {' | '.join(_HEAD)} |", f"|{rule}|", *(f"| {' | '.join(_cells(row))} |" for row in rows)]
     tasks = by_task(rows, ("ranking_accuracy", "perplexity"))
     return "\n\n".join(
-        [about, "\n".join(lines), *tasks, *against_baselines(rows), *_findings(rows), *_audited()]
+        [
+            about,
+            "\n".join(lines),
+            *_of_texts(rows),
+            *tasks,
+            *against_baselines(rows),
+            *_findings(rows),
+            *_audited(),
+        ]
     )
 
 
@@ -148,6 +156,20 @@ def against_baselines(rows: Sequence[Row]) -> list[str]:
         gains = [compare_runs(runs[name], runs[one])["ranking_accuracy"] for one in ours]
         lines.append(f"| {name} | {' | '.join(_interval(gain, True) for gain in gains)} |")
     return ["Ours against each private baseline, points of accuracy:", "\n".join(lines)]
+
+
+def _of_texts(rows: Sequence[Row]) -> list[str]:
+    """What else can be said of responses that are no labels."""
+    if not rows or rows[0].cells[0].config.evaluation.labels:
+        return []
+    metrics = ("token_accuracy", "perplexity")
+    head = " | ".join(f"{metric.replace('_', ' ')} | against the reference" for metric in metrics)
+    lines = [f"| row | {head} |", "|---|" + "--:|" * 2 * len(metrics)]
+    for row in rows:
+        parts = ((row.figures, False), (row.differences, True))
+        told = (show_figure(metric, part, sign) for metric in metrics for part, sign in parts)
+        lines.append(f"| {row.name} | {' | '.join(told)} |")
+    return ["\n".join(lines)]
 
 
 def _audited(path: Path = AUDIT) -> list[str]:

@@ -153,6 +153,7 @@ def test_table_1_is_tuned_fixed_run_and_written(places: Places) -> None:
     text = places.readme.read_text()
     assert "| local-only (reference) |" in text
     assert "Federation against each site alone" in text
+    assert "| row | token accuracy | against the reference | perplexity | against the reference |" in text
     assert "| none |" in text  # the epsilon of the reference without one
 
 
