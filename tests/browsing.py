@@ -14,6 +14,7 @@ class Opened:
         self.context = browser.new_context(
             viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce"
         )
+        self.context.set_default_timeout(120_000)  # milliseconds; other tests keep the processors busy
         self.page = self.context.new_page()
         self.problems: list[str] = []
         self.requests: list[str] = []
