@@ -145,17 +145,18 @@ def render(experiment: Experiment, rows: Sequence[Row], folder: Path) -> str:  #
     )
 
 
-def against_baselines(rows: Sequence[Row]) -> list[str]:
-    """Each of ours minus each private baseline, in points of accuracy."""
+def against_baselines(rows: Sequence[Row], metric: str = "ranking_accuracy") -> list[str]:
+    """Each of ours minus each private baseline."""
     runs = {row.name: _runs(row) for row in rows if row.figures}
     ours, theirs = ([name for name in names if name in runs] for names in (OURS, BASELINES))
     if not ours or not theirs:
         return []
     lines = [f"| minus | {' | '.join(ours)} |", "|---|" + "--:|" * len(ours)]
     for name in theirs:
-        gains = [compare_runs(runs[name], runs[one])["ranking_accuracy"] for one in ours]
-        lines.append(f"| {name} | {' | '.join(_interval(gain, True) for gain in gains)} |")
-    return ["Ours against each private baseline, points of accuracy:", "\n".join(lines)]
+        gains = [compare_runs(runs[name], runs[one])[metric] for one in ours]
+        lines.append(f"| {name} | {' | '.join(_interval(gain, True, metric) for gain in gains)} |")
+    unit = "points of accuracy" if metric == "ranking_accuracy" else metric
+    return [f"Ours against each private baseline, {unit}:", "\n".join(lines)]
 
 
 def _of_texts(rows: Sequence[Row]) -> list[str]:
@@ -169,7 +170,7 @@ def _of_texts(rows: Sequence[Row]) -> list[str]:
         parts = ((row.figures, False), (row.differences, True))
         told = (show_figure(metric, part, sign) for metric in metrics for part, sign in parts)
         lines.append(f"| {row.name} | {' | '.join(told)} |")
-    return ["\n".join(lines)]
+    return ["\n".join(lines), *against_baselines(rows, "perplexity")]
 
 
 def _audited(path: Path = AUDIT) -> list[str]:
@@ -211,10 +212,10 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def _interval(figure: Mapping[str, float | None] | None, sign: bool) -> str:
+def _interval(figure: Mapping[str, float | None] | None, sign: bool, metric: str = "ranking_accuracy") -> str:
     if figure is None or figure["value"] is None:
         return "-"
-    value, low, high = (show("ranking_accuracy", figure[name], sign) for name in ("value", "low", "high"))
+    value, low, high = (show(metric, figure[name], sign) for name in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"
 
 

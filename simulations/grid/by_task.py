@@ -36,7 +36,8 @@ def tasks_of(config: RunConfig, folder: Path, shared: Shared) -> list[str]:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    return shared.once("tasks", (config.sites, config.data, config.evaluation), find)
+    privacy = (config.privacy.unit, config.privacy.missing_unit)  # units are held out whole
+    return shared.once("tasks", (config.sites, config.data, config.evaluation, privacy), find)
 
 
 def by_task(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:

@@ -94,14 +94,14 @@ def run_experiment(
         for cell in cells:
             if _has(results, cell):
                 continue
-            twin = _elsewhere(cell, path)
+            twin = _elsewhere(cell, path, {"scores", "tasks"} if experiment.table.by_task else {"scores"})
             if twin is not None:
                 results.append({"measured_in": twin[0], **twin[1], "cell": cell.name})
                 continue
             if not pace.may_begin():
                 break
             line = run_cell(cell, work / experiment.name, shared, observer)
-            if experiment.table.by_task:
+            if experiment.table.by_task and "scores" in line:
                 line["tasks"] = tasks_of(cell.config, work / experiment.name, shared)
             seconds = pace.ended()
             results.append({"minutes": round(seconds / 60, 3), **line})
@@ -218,12 +218,12 @@ def _has(results: Results, cell: Cell) -> bool:
     return any(is_same(line, cell) for line in results.lines)
 
 
-def _elsewhere(cell: Cell, path: Path) -> tuple[str, Line] | None:
-    """The name of another experiment that ran the same cell, and its line."""
+def _elsewhere(cell: Cell, path: Path, needed: set[str]) -> tuple[str, Line] | None:
+    """The name of another experiment that ran the same cell, and its line if it has the keys ``needed``."""
     for other in sorted(path.parent.glob("*.jsonl")):
         if other != path:
             for line in read_lines(other):
-                if "scores" in line and is_same(line, cell):  # other files name a cell's id too
+                if needed <= line.keys() and is_same(line, cell):  # other files name a cell's id too
                     return other.stem, line
     return None
 

@@ -10,11 +10,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from fedpeft.errors import FedpeftError
 from fedpeft.evaluation import Scores
 from fedpeft.plan import make_plan
 from fedpeft.testing import tiny_config
 from simulations import figure2, figure3, figure4, table1
 from simulations.grid import bases, designs
+from simulations.grid import cells as cells_module
 from simulations.grid.__main__ import Places
 from simulations.grid.by_task import by_task
 from simulations.grid.cells import run_experiment
@@ -176,8 +178,27 @@ def test_figures_of_each_task_apart(places: Places) -> None:
     expected = np.exp(-scores.log_likelihood[chosen].sum() / scores.num_tokens[chosen].sum())
     assert perplexity.splitlines()[0] == f"| perplexity | {' | '.join(tasks)} |"
     assert perplexity.splitlines()[2].startswith(f"| ffa | {expected:.2f} [")
-    line.pop("tasks")
+    known = line.pop("tasks")
     assert by_task(make_rows(experiment, [line]), ("perplexity",)) == []
+    places.lines("table1_tasks").write_text(json.dumps(line) + "\n")  # no twin for one that needs the tasks
+    done(places, "other", design | {"by_task": True})
+    (other,) = read_lines(places.lines("other"))
+    assert (other["tasks"], "measured_in" in other) == (known, False)
+
+
+def test_a_cell_that_fails_has_no_tasks(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise FedpeftError("no such run")
+
+    monkeypatch.setattr(cells_module, "run_method", fails)
+    monkeypatch.setattr(cells_module, "tasks_of", fails)
+    design = designs.table(
+        "Tasks", "../run.toml", TINY, {}, ONES, {"ffa": 0.5},
+        rows={"ffa": designs.ROWS["ffa"]}, reference="ffa", seeds=(1,),
+    )  # fmt: skip
+    done(places, "table1_tasks", design | {"by_task": True})
+    (line,) = read_lines(places.lines("table1_tasks"))
+    assert line["failed"] == "no such run"
 
 
 def test_ours_are_held_against_each_baseline() -> None:
@@ -191,6 +212,8 @@ def test_ours_are_held_against_each_baseline() -> None:
     assert "| dp-lora | +25.0 [+12.5, +" in text
     assert "ffa" not in text
     assert table1.against_baselines([row("fedpeft", 30)]) == []
+    in_words = table1.against_baselines([row("dp-lora", 20), row("fedpeft", 30)], "perplexity")
+    assert "| dp-lora | +0.00 [+0.00, +0.00] |" in "\n".join(in_words)
 
 
 def test_a_row_that_lacks_a_trial_is_not_fixed(places: Places) -> None:
