@@ -94,7 +94,7 @@ def dimension_rule(
 
 
 def signal_over_noise(
-    expected_batches: Sequence[float], multipliers: Sequence[float], steps: int, trainable: int
+    expected_batches: Sequence[float], multipliers: Sequence[float], steps: int, trainable: float
 ) -> float:
     """Of all steps together, for a mean clipped gradient of norm 1: ``sqrt(T / (d sum sigma^2)) sum B``.
 
@@ -104,7 +104,7 @@ def signal_over_noise(
         expected_batches: of each site.
         multipliers: of each site.
         steps: private steps that are taken.
-        trainable: d.
+        trainable: d; where sites differ in it, its mean weighted by the squared multipliers.
     """
     noise = math.sqrt(trainable * sum(sigma**2 for sigma in multipliers))
     return math.sqrt(steps) * sum(expected_batches) / noise

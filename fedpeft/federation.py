@@ -8,7 +8,6 @@ deployment and a test. Nothing here is private: it sees releases and public fact
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,8 +17,9 @@ from typing import Literal
 from fedpeft.aggregation.asking import Patience, ask_sites, ask_to_commit
 from fedpeft.aggregation.averaging import include
 from fedpeft.aggregation.base import NewAggregator
-from fedpeft.aggregation.server_optimizer import ServerOptimizer, check_step
+from fedpeft.aggregation.server_optimizer import ServerOptimizer
 from fedpeft.aggregation.smoothing import Smoother
+from fedpeft.aggregation.stepping import move
 from fedpeft.aggregation.tally import Ask, Tally
 from fedpeft.checkpoint import Checkpoint, save
 from fedpeft.errors import RunDirectoryError
@@ -27,6 +27,7 @@ from fedpeft.privacy.allocation.allocator import Allocator
 from fedpeft.types import (
     TRAINING,
     JsonDict,
+    Part,
     PrivacyEvent,
     RefusalCode,
     Schedule,
@@ -58,6 +59,7 @@ class RoundPlan:
         task_weights: of tasks' units, if clipped to different norms; ``wire_type``: in which vectors travel.
         spent: what a round's record says of all releases so far.
         stage, first: what the rounds are for; how many came before them, paid for by the same schedules.
+        parts: what a site trains of the adapter; by default all.
     """
 
     local_steps: int
@@ -75,11 +77,16 @@ class RoundPlan:
     spent: Callable[[Mapping[str, tuple[PrivacyEvent, ...]]], JsonDict] | None = None
     stage: str = TRAINING
     first: int = 0
+    parts: Mapping[str, Part] = field(default_factory=dict)
 
     @property
     def rounds(self) -> int:
         """How many."""
         return len(self.learning_rates)
+
+    def part(self, site: str) -> Part:
+        """What a site trains."""
+        return self.parts.get(site) or Part.everything(self.smoother.layout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,39 +218,31 @@ class _Run:
         """Ask, check, aggregate, step, checkpoint."""
         asks = {site: self._ask(site, number) for site in self.members}
         tally = Tally(asks, self.new_aggregator(self.state.adapter))
-        self.unfinished = tally.events
-        times = [self.clock()]
+        self.unfinished, times = tally.events, [self.clock()]
         ask_sites(self.transport, tally, self._patience(times[0]))
         times.append(self.clock())
         if len(tally.answered) < self.plan.min_sites:
             return self._stop(f"answered round {number}", len(tally.answered), tally.problems)
-        mean = tally.aggregator.result()
-        smoother = self.plan.smoother
-        adapter, optimizer = self.optimizer.apply(
-            self.state.adapter,
-            smoother.smooth(mean),
-            smoother.noise_after(tally.noise(smoother.layout)),
-            self.state.optimizer,
-        )
-        check_step(number, self.state.adapter, adapter)
-        statistics = self.plan.allocator.observe(self.state.statistics, tally.observation(mean))
+        state, aggregator, smoother = self.state, tally.aggregator, self.plan.smoother
+        noise, memory = tally.noise(smoother.layout), state.optimizer
+        moved = move(number, state.adapter, aggregator, noise, smoother, self.optimizer, memory)
+        statistics = self.plan.allocator.observe(state.statistics, tally.observation(moved.mean))
         times.append(self.clock())
-        norm = math.sqrt(float(mean @ mean))
-        record = {"round": number, **tally.record(norm, times[1] - times[0], times[2] - times[1])}
-        events = self.state.events_with(tally.events)
-        record |= {} if self.plan.spent is None else self.plan.spent(events)
+        record = {"round": number, **tally.record(moved.norm, times[1] - times[0], times[2] - times[1])}
+        events, spent = state.events_with(tally.events), self.plan.spent
+        record |= {} if spent is None else spent(events)
         self._keep(
             replace(
-                self.state,
+                state,
                 rounds_completed=number,
-                adapter=adapter,
-                average=include(self.state.average, adapter, number),
-                optimizer=optimizer,
+                adapter=moved.adapter,
+                average=include(state.average, moved.adapter, number),
+                optimizer=moved.optimizer,
                 statistics=statistics,
                 scales=self.plan.allocator.scales(statistics, number),
-                ledger_heads={**self.state.ledger_heads, **tally.ledger_heads},
+                ledger_heads={**state.ledger_heads, **tally.ledger_heads},
                 events=events,
-                records=(*self.state.records, record),
+                records=(*state.records, record),
             )
         )
         return None
@@ -253,7 +252,8 @@ class _Run:
         return Patience(plan.min_sites, plan.deadline_s, plan.ask_again_s, since, self.clock, self.sleep)
 
     def _ask(self, site: str, number: int) -> Ask:
-        schedule, facts, nth = self.state.schedules[site], self.facts[site], self.plan.first + number
+        schedule, facts, part = self.state.schedules[site], self.facts[site], self.plan.part(site)
+        nth = self.plan.first + number
         request = TrainRequest(
             run_id=self.state.run_id,
             request_id=f"{self.state.run_id}:{site}:{nth}",
@@ -270,8 +270,9 @@ class _Run:
             task_weights=self.plan.task_weights,
             wire_type=self.plan.wire_type,
             stage=self.plan.stage,
+            rank=part.rank,
         )
-        return Ask(request, schedule.unit, schedule.sampling_rate * facts.declared_units)
+        return Ask(request, schedule.unit, schedule.sampling_rate * facts.declared_units, part)
 
     def _keep(self, state: Checkpoint) -> None:
         save(state, self.folder / CHECKPOINT_FOLDER)

@@ -58,7 +58,7 @@ def prepare_folder(config: RunConfig, plan: Plan, out: Path) -> None:
         RunDirectoryError: it must not be used, cannot be made, or the disk is too full.
     """
     check_folder(out)
-    needed = _FREE_BYTES + 4 * _COPIES * plan.layout.size * (len(plan.sites) + 1)
+    needed = _FREE_BYTES + 4 * _COPIES * plan.layout.state_size * (len(plan.sites) + 1)
     try:
         free = shutil.disk_usage(_nearest(out)).free
         if free < needed:

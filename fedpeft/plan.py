@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
+
+from torch import nn
 
 from fedpeft.adapters.adapter import plan_layout
 from fedpeft.backbone.skeleton import backbone_skeleton
@@ -173,6 +175,7 @@ def make_plan(config: RunConfig) -> Plan:
     dimensions = dimension_rule(
         layout.size, [site.declared_units for site in sites], [epsilons[s.name] for s in sites], config.delta
     )
+    sizes = _trained_sizes(config, skeleton, layout)
     blocks = len(layout.blocks)
     told = (
         *(synthesis.warnings() if synthesis else ()),
@@ -190,17 +193,31 @@ def make_plan(config: RunConfig) -> Plan:
             [site.expected_batch for site in sites],
             [site.typical_multiplier for site in sites],
             config.federation.rounds * config.training.local_steps,
-            layout.size,
+            _mean_size(sizes, sites),
         ),
         sites=sites,
         synthesis=synthesis,
         inflation=ratios,
-        bytes_a_round=2 * _BYTES_PER_VALUE * layout.size * len(sites),
+        bytes_a_round=_BYTES_PER_VALUE * sum(size + layout.state_size for size in sizes),
         warnings=(*warnings_of(config), *missing_files(config), *dimensions.warnings(), *told),
         guarantee=sentence,
         method=facts,
         has_epsilon=method.has_epsilon,
     )
+
+
+def _trained_sizes(config: RunConfig, skeleton: nn.Module, layout: Layout) -> list[int]:
+    """Numbers that each site trains: all, or those of its rank."""
+    ranks = {site.name: site.rank for site in config.sites}
+    own = {rank: config.adapter.model_copy(update={"rank": rank}) for rank in ranks.values() if rank}
+    found = {rank: plan_layout(skeleton, adapter).size for rank, adapter in own.items()}
+    return [found.get(ranks[name] or 0, layout.size) for name in config.declared_units]
+
+
+def _mean_size(sizes: Sequence[int], sites: Sequence[SitePlan]) -> float:
+    """Of the sites' dimensions, each by its share of the noise in a coordinate."""
+    squares = [site.typical_multiplier**2 for site in sites]
+    return sum(size * square for size, square in zip(sizes, squares, strict=True)) / sum(squares)
 
 
 def _generator_warnings(config: RunConfig, sites: tuple[SitePlan, ...], size: int) -> tuple[str, ...]:

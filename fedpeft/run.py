@@ -178,6 +178,7 @@ def _rounds(
             wire_type=config.federation.wire_type,
             spent=Spending(plan.delta).record,
             first=plan.steps_before // config.training.local_steps,
+            parts={s.name: workspace.adapter.part(s.rank) for s in config.sites if s.rank is not None},
         ),
         checkpoint,
         schedule=scheduler(config, plan, checkpoint.run_id),

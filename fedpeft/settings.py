@@ -70,6 +70,9 @@ class AdapterSettings(Section):
     """Rows made from public records (`simulations/subspace.py`), the same at every party."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Public seed of A. It is not a secret and needs no entropy."""
+    residual_rank: Annotated[int, Field(ge=0, le=16384)] = 0
+    """Directions of each module that the aggregation `fedex` carries beside the adapter, untrained; 0: as
+    many as a run can fill, rounds x (sites - 1) x rank. Every party needs the same."""
 
 
 class Named(Section):
@@ -174,6 +177,9 @@ class SiteSettings(Table, Named):
     it must be given. Nothing that leaves the site depends on the true number."""
     epsilon: Positive | None = None
     """Its own bound, below the run's."""
+    rank: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Directions of each module that it trains and releases, the first of `adapter.rank`: fewer mean less
+    noise in all where data are few. Default: all."""
 
 
 class PrivacySettings(Section):
@@ -268,8 +274,10 @@ class FederationSettings(Section):
     """Exchanges of the adapter; each is paid for before the first, so more of them have more noise each."""
     aggregation: Text = "mean"
     """`mean`: of the sites' updates, weighted by their expected batches; exact for every kind but `lora`.
-    `product-svd`: for `lora`, the mean of the products, projected to the rank. `trimmed-mean`: of each
-    coordinate, without a fifth of the sites at either end, against sites that misbehave."""
+    `product-svd`: for `lora`, the mean of the products, projected to the rank. `fedex`: for `lora`, the mean
+    of the factors, and what that lacks of the mean of the products carried beside the adapter.
+    `trimmed-mean`: of each coordinate, without a fifth of the sites at either end, against sites that
+    misbehave."""
     server_optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
     """What the aggregate goes through; it works on releases and costs no privacy."""
     server_learning_rate: Positive = 1.0

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The nouns that flow between the parts, and the one interface sites are known by.
 
-Shapes: ``d`` is the length of the flat adapter vector, ``S`` its number of segments.
+Shapes: ``d`` is the number of trained parameters, ``S`` of their segments, ``D`` the length of the flat
+vector that rounds begin with: ``d``, and more only where an aggregation rule has sites carry something.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from fedpeft.layout import Layout as Layout
+from fedpeft.layout import Part as Part
+from fedpeft.layout import Segment as Segment
 
 PROTOCOL_VERSION = 1
 """Of the messages between coordinator and site; a site refuses any other."""
@@ -31,63 +36,6 @@ FloatVector = npt.NDArray[np.float32]
 
 TaskWeights = tuple[tuple[str, float], ...]
 """``(task, weight)``, sorted, where units of different tasks are clipped to different norms; else empty."""
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """One contiguous piece of the flat adapter vector: what is trained in one module of one block.
-
-    Attributes:
-        name: full path of the module in the backbone, unique.
-        block: index of the transformer block it stands in; -1 outside the blocks.
-        module: the path inside the block, the same for all blocks (``self_attn.q_proj``).
-        shape: shape of the trained tensor; its row-major flattening fills the segment.
-        start: offset of the first element in the flat vector.
-    """
-
-    name: str
-    block: int
-    module: str
-    shape: tuple[int, ...]
-    start: int
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return int(np.prod(self.shape))
-
-    @property
-    def stop(self) -> int:
-        """Offset one past the last element."""
-        return self.start + self.size
-
-    @property
-    def slice(self) -> slice:
-        """Where the segment lies in the flat vector."""
-        return slice(self.start, self.stop)
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The segments of an adapter, in order and without gaps."""
-
-    segments: tuple[Segment, ...]
-
-    @property
-    def size(self) -> int:
-        """Length ``d`` of the flat vector: the number of trainable parameters."""
-        return self.segments[-1].stop if self.segments else 0
-
-    @property
-    def blocks(self) -> tuple[int, ...]:
-        """The transformer blocks that have a part of the adapter, ascending."""
-        return tuple(sorted({segment.block for segment in self.segments}))
-
-    @property
-    def digest(self) -> str:
-        """A hash of names, shapes and places."""
-        text = "\n".join(f"{s.name} {s.shape} {s.start}" for s in self.segments)
-        return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +152,9 @@ class TrainRequest:
         scales: ``(S,)`` the scale b_s of each segment, in [2^-40, 2^40].
         clipping: ``"automatic"``, ``"flat"`` or ``"quantile"``.
         layout_digest: ``Adapter.digest`` of the adapter both sides must have built.
-        adapter: ``(d,)`` float32, the state to start from.
+        adapter: ``(D,)`` float32, the state to start from.
         ledger_head: the newest head of this site's ledger that the coordinator has seen.
+        rank: of the part of the adapter that the site trains and releases; 0: all of it.
         task_weights: those that the site must have been set up with.
         stage: what the round is for: ``"training"``, or ``"synthesis"`` for one that trains a generator.
         wire_type: how request and answer travel to the courier and back, which is none of the site's concern.
@@ -227,6 +176,7 @@ class TrainRequest:
     task_weights: TaskWeights = ()
     stage: str = TRAINING
     wire_type: str = "float32"
+    rank: int = 0
 
     kind: ClassVar[str] = "poisson-gaussian"
 
@@ -235,7 +185,7 @@ class TrainRequest:
         parts = (
             self.run_id, self.request_id, self.round_number, self.local_steps, self.learning_rate,
             self.noise_multiplier, self.sampling_rate, self.scales, self.clipping, self.layout_digest,
-            self.protocol, self.task_weights, self.stage,
+            self.protocol, self.task_weights, self.stage, self.rank,
         )  # fmt: skip
         digest = hashlib.sha256(repr(parts).encode())
         digest.update(np.ascontiguousarray(self.adapter, dtype="<f4").tobytes())
@@ -249,7 +199,8 @@ class PrivateUpdate:
     Made by ``fedpeft.site`` from what the mechanism released; the only training result with a serializer.
 
     Attributes:
-        values: ``(d,)`` float32; one more under the clipping ``"quantile"``, the noised mean vote.
+        values: ``(d,)`` float32, or as many as the asked rank has; one more under the clipping
+            ``"quantile"``, the noised mean vote.
         event: the steps behind it, with the multiplier the mechanism really used.
         ledger_head: of the site's ledger, which already holds the event.
     """

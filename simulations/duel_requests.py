@@ -83,6 +83,7 @@ class Requests:
             "scales": ((2.0,) * segments, (0.0,) * segments, (1.0,)),
             "clipping": ("flat", "none"),
             "stage": ("evaluation", "selection", ""),
+            "rank": (1, -1, 10**6),
             "layout_digest": ("other",),
             "adapter": (adapter.zeros() + 0.1, np.zeros(2, np.float32), adapter.zeros() * math.nan),
         }

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LONGEST_FILE = 300
 
 ORDER = (
-    "types", "wire_types", "errors", "cache", "shared", "settings", "stage_settings", "methods",
+    "layout", "types", "wire_types", "errors", "cache", "shared", "settings", "stage_settings", "methods",
     "data", "backbone", "adapters", "privacy", "delivery", "training", "evaluation", "site",
     "aggregation", "checkpoint", "federation", "private_evaluation", "synthesis", "selection",
     "config", "dimensions", "guarantee", "input_noise", "votes", "site_plan", "plan", "cost", "search",

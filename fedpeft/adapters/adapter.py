@@ -18,7 +18,7 @@ from fedpeft.adapters.sink import GradientSink
 from fedpeft.adapters.start import Start, starts
 from fedpeft.adapters.targets import Target, find_targets, layout_of
 from fedpeft.settings import AdapterSettings
-from fedpeft.types import FloatVector, Layout
+from fedpeft.types import FloatVector, Layout, Part
 
 
 class Adapter:
@@ -28,7 +28,7 @@ class Adapter:
     the backbone.
 
     Attributes:
-        layout: the segments of the flat vector, ``d`` elements in all.
+        layout: the segments of the flat vector, ``d`` trained elements and ``D`` with what is carried.
         targets: the modules that carry them.
         digest: of the layout and of the frozen matrices around it: parties with different seeds, weights or
             bases differ in it, and must not add their vectors.
@@ -45,7 +45,7 @@ class Adapter:
         self.model = model
         self.settings = settings
         self.targets = find_targets(model, settings)
-        self.layout: Layout = layout_of(self.targets, kind, settings.rank)
+        self.layout: Layout = layout_of(self.targets, kind, settings.rank, settings.residual_rank)
         start = starts(settings)
         self.modules = [self._attach(target, kind, start) for target in self.targets]
         self._trained: list[Tensor] = []
@@ -53,6 +53,12 @@ class Adapter:
             tensors = module.trained()
             module.keys = tuple(range(len(self._trained), len(self._trained) + len(tensors)))
             self._trained.extend(tensors)
+        self._carried = [
+            factor
+            for module in self.modules
+            if settings.residual_rank
+            for factor in module.carry(settings.residual_rank)
+        ]
         self.digest = _digest(self.layout, self.modules)
 
     def _attach(self, target: Target, kind: AdapterKind, start: Callable[[str], Start]) -> AdaptedLinear:
@@ -70,21 +76,37 @@ class Adapter:
         return self._trained[0].device
 
     def zeros(self) -> FloatVector:
-        """The ``(d,)`` vector of an update that changes nothing."""
-        return np.zeros(self.layout.size, dtype=np.float32)
+        """The ``(D,)`` vector of an update that changes nothing."""
+        return np.zeros(self.layout.state_size, dtype=np.float32)
+
+    def part(self, rank: int) -> Part:
+        """What a site of that rank trains.
+
+        Args:
+            rank: at most the adapter's; that, or 0: everything.
+        """
+        if rank in (0, self.settings.rank):
+            return Part.everything(self.layout)
+        return Part(self.layout, layout_of(self.targets, find_kind(self.settings.kind), rank), rank)
 
     def load(self, values: np.ndarray) -> None:
-        """Put a ``(d,)`` vector into the modules.
+        """Put a ``(D,)`` vector into the modules, or a ``(d,)`` one, with which nothing is carried.
 
         Raises:
             ValueError: another length.
         """
-        if values.shape != (self.layout.size,):
-            raise ValueError(f"adapter vector: shape {values.shape}, expected ({self.layout.size},)")
+        layout = self.layout
+        if values.shape not in ((layout.state_size,), (layout.size,)):
+            raise ValueError(f"adapter vector: shape {values.shape}, expected ({layout.state_size},)")
         flat = torch.from_numpy(np.array(values)).to(self.device)  # a copy: the caller's may be read-only
         with torch.no_grad():
-            for tensor, segment in zip(self._trained, self.layout.segments, strict=True):
+            for tensor, segment in zip(self._trained, layout.segments, strict=True):
                 tensor.copy_(flat[segment.slice].view(segment.shape))
+            for tensor, segment in zip(self._carried, layout.carried, strict=True):
+                if segment.stop <= flat.numel():
+                    tensor.copy_(flat[segment.slice].view(segment.shape))
+                else:
+                    tensor.zero_()
 
     @contextmanager
     def recording(self) -> Iterator[GradientSink]:
@@ -128,4 +150,5 @@ def _digest(layout: Layout, modules: Sequence[AdaptedLinear]) -> str:
 
 def plan_layout(model: nn.Module, settings: AdapterSettings) -> Layout:
     """The layout an adapter would have, without attaching one; a meta-device model will do."""
-    return layout_of(find_targets(model, settings), find_kind(settings.kind), settings.rank)
+    kind = find_kind(settings.kind)
+    return layout_of(find_targets(model, settings), kind, settings.rank, settings.residual_rank)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fedpeft.adapters.frozen import features
 from fedpeft.adapters.per_example import per_example_linear
 from fedpeft.adapters.sink import GradientSink
 from fedpeft.errors import BackboneError
@@ -36,6 +37,8 @@ class AdaptedLinear(nn.Module, ABC):
         self.sink: GradientSink | None = None
         self.keys: tuple[int, ...] = ()
         """The index of the segment of each trained tensor, in the order of ``trained``."""
+        self.residual: tuple[Tensor, Tensor] | None = None
+        """``(U, V)`` of shapes ``(out, q)`` and ``(q, in)``: U V is added to the weight and never trained."""
 
     @property
     def weight(self) -> Tensor:
@@ -58,7 +61,31 @@ class AdaptedLinear(nn.Module, ABC):
                 f"adapter.modules: a chosen module got an input of shape {tuple(x.shape)}; only modules that "
                 "see (batch, tokens, features) can be trained privately: leave it out"
             )
-        return self.add_update(x, self.base(x))
+        return self.add_update(x, self.add_residual(x, self.base(x)))
+
+    def add_residual(self, x: Tensor, y: Tensor) -> Tensor:
+        """``y`` with the output of what is carried beside the update, if anything is."""
+        if self.residual is None:
+            return y
+        left, right = (factor.to(x.dtype) for factor in self.residual)
+        projected = x.flatten(0, 1) @ right.t()
+        return torch.addmm(y.flatten(0, 1), projected, left.t()).view_as(y)
+
+    def carry(self, rank: int) -> tuple[Tensor, Tensor]:
+        """Make room for a residual of that rank, zero at first; its factors, to be filled in place."""
+        shapes, device = residual_shapes(*features(self.base), rank), self.trained()[0].device
+        left, right = (torch.zeros(shape, device=device) for shape in shapes.values())
+        self.residual = (left, right)
+        return self.residual
+
+    def whole_update(self) -> tuple[Tensor, Tensor]:
+        """``(B, A)`` of all that is added to the weight: the factors, and after them what is carried."""
+        b, a = self.factors()
+        if self.residual is None:
+            return b, a
+        left, right = self.residual
+        used = int(left.abs().sum(0).count_nonzero())  # columns that nothing was written to are at the end
+        return torch.cat((b, left[:, :used]), dim=1), torch.cat((a, right[:used]), dim=0)
 
     @abstractmethod
     def add_update(self, x: Tensor, y: Tensor) -> Tensor:
@@ -129,6 +156,12 @@ class AdapterKind(ABC):
             random: a stream from the public seed and the module's name; no secret.
             start: makes A, for kinds that have a choice.
         """
+
+
+def residual_shapes(out_features: int, in_features: int, rank: int) -> Mapping[str, tuple[int, int]]:
+    """Shapes of the two factors of what a module carries; a higher rank than its weight has is of no use."""
+    rank = min(rank, out_features, in_features)
+    return {"residual.B": (out_features, rank), "residual.A": (rank, in_features)}
 
 
 def orthonormal_rows(num_rows: int, num_columns: int, random: np.random.Generator) -> Tensor:

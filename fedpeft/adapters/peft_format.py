@@ -32,9 +32,10 @@ def export_peft(adapter: Adapter, folder: Path, backbone: str) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, torch.Tensor] = {}
-    rank = max(module.factors()[1].shape[0] for module in adapter.modules)
-    for target, module in zip(adapter.targets, adapter.modules, strict=True):
-        b, a = (factor.detach().float().cpu() for factor in module.factors())
+    updates = [module.whole_update() for module in adapter.modules]
+    rank = max(a.shape[0] for _, a in updates)
+    for target, module, update in zip(adapter.targets, adapter.modules, updates, strict=True):
+        b, a = (factor.detach().float().cpu() for factor in update)
         padding = rank - a.shape[0]  # peft wants one rank; rows of zeros change nothing
         key = f"base_model.model.{target.path}"
         tensors[f"{key}.lora_A.weight"] = torch.nn.functional.pad(a, (0, 0, 0, padding)).contiguous()

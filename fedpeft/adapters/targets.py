@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from fedpeft.adapters.base import AdapterKind
+from fedpeft.adapters.base import AdapterKind, residual_shapes
 from fedpeft.adapters.frozen import features, is_linear
 from fedpeft.errors import BackboneError
 from fedpeft.settings import AdapterSettings
@@ -77,8 +77,15 @@ def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
     )
 
 
-def layout_of(targets: tuple[Target, ...], kind: AdapterKind, rank: int) -> Layout:
-    """The flat vector of an adapter: one segment for each trained tensor of each target, no gaps."""
+def layout_of(targets: tuple[Target, ...], kind: AdapterKind, rank: int, residual_rank: int = 0) -> Layout:
+    """The flat vector of an adapter: one segment for each trained tensor of each target, no gaps.
+
+    Args:
+        targets: the modules.
+        kind: of the adapter.
+        rank: of what is trained.
+        residual_rank: of what is carried beside it, in each module at most the smaller side of its weight.
+    """
     segments: list[Segment] = []
     start = 0
     for target in targets:
@@ -88,7 +95,17 @@ def layout_of(targets: tuple[Target, ...], kind: AdapterKind, rank: int) -> Layo
             segment = Segment(target.path + suffix, target.block, target.module + suffix, shape, start)
             segments.append(segment)
             start = segment.stop
-    return Layout(tuple(segments))
+    return Layout(tuple(segments), tuple(_carried(targets, residual_rank, start)))
+
+
+def _carried(targets: tuple[Target, ...], rank: int, start: int) -> Iterator[Segment]:
+    if not rank:
+        return
+    for target in targets:
+        for name, shape in residual_shapes(target.out_features, target.in_features, rank).items():
+            segment = Segment(f"{target.path}.{name}", target.block, f"{target.module}.{name}", shape, start)
+            yield segment
+            start = segment.stop
 
 
 def _chosen_blocks(settings: AdapterSettings, num_blocks: int) -> tuple[int, ...]:

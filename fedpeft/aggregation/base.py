@@ -38,16 +38,24 @@ class Aggregator(ABC):
     Attributes:
         products: pairs of segments whose products are the updates of weights; none for linear kinds.
         state: ``(d,)`` the adapter that the updates start from; ``None`` stands for zeros.
+        carried: ``(D - d,)`` what sites held fixed beside it.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.products: tuple[Product, ...] = ()
         self.state: FloatVector | None = None
+        self.carried: FloatVector = np.zeros(0, dtype=np.float32)
 
     def begin(self, products: Sequence[Product], state: FloatVector) -> None:
-        """Say what the updates are about, before the first; most rules need not know."""
-        self.products, self.state = tuple(products), state
+        """Say what the updates are about, before the first; most rules need not know.
+
+        Args:
+            products: of the run's adapter.
+            state: ``(D,)`` as the round's requests carry it.
+        """
+        self.products = tuple(products)
+        self.state, self.carried = state[: self.size], state[self.size :]
 
     @abstractmethod
     def add(self, update: FloatVector, weight: float) -> None:
@@ -70,6 +78,10 @@ class Aggregator(ABC):
             ValueError: nothing was added.
         """
 
+    def carried_after(self) -> FloatVector:
+        """``(D - d,)`` float32, what sites hold fixed from the next round on; most rules change nothing."""
+        return self.carried
+
     def check(self, update: FloatVector, weight: float) -> None:
         """Refuse what ``add`` must refuse."""
         if update.shape != (self.size,):
@@ -79,15 +91,16 @@ class Aggregator(ABC):
 
 
 NewAggregator = Callable[[FloatVector], Aggregator]
-"""Makes the aggregate of a round that begins at an adapter ``(d,)``."""
+"""Makes the aggregate of a round that begins at a state ``(D,)``."""
 
 
-def maker(name: str, products: Sequence[Product] = ()) -> NewAggregator:
+def maker(name: str, products: Sequence[Product] = (), num_carried: int = 0) -> NewAggregator:
     """What makes the rule of that name, round after round.
 
     Args:
         name: of the rule.
         products: of the run's adapter.
+        num_carried: numbers of a state that are no trained ones, D - d.
 
     Raises:
         ConfigError: no such file.
@@ -95,7 +108,7 @@ def maker(name: str, products: Sequence[Product] = ()) -> NewAggregator:
     rule = find(name)
 
     def make(state: FloatVector) -> Aggregator:
-        made = rule(state.size)
+        made = rule(state.size - num_carried)
         made.begin(products, state)
         return made
 

@@ -37,11 +37,13 @@ class Product:
         b: the segment of B.
         a: the segment of the change of A.
         start: ``(r, n)`` what A is at first.
+        residual: where two more factors of the same weight lie, which are carried; ``None`` for nowhere.
     """
 
     b: Segment
     a: Segment
     start: Matrix
+    residual: tuple[Segment, Segment] | None = None
 
     def factors(self, vector: DoubleVector) -> Factors:
         """``(B, A)`` of a flat vector ``(d,)``."""
@@ -58,17 +60,20 @@ class Product:
 def products_of(adapter: Adapter) -> tuple[Product, ...]:
     """Of every module of which both factors are trained; none for the linear kinds."""
     found = []
+    carried = adapter.layout.carried
+    residuals = zip(carried[::2], carried[1::2], strict=True)
     for module in adapter.modules:
         start = module.start_of_a()
         if start is not None:
             b, a = (adapter.layout.segments[key] for key in module.keys)
-            found.append(Product(b, a, start.double().cpu().numpy()))
+            found.append(Product(b, a, start.double().cpu().numpy(), next(residuals, None)))
     return tuple(found)
 
 
 def maker_of(name: str, adapter: Adapter) -> NewAggregator:
     """What makes the rule of that name for ``adapter``, round after round; see ``maker``."""
-    return maker(name, products_of(adapter))
+    layout = adapter.layout
+    return maker(name, products_of(adapter), layout.state_size - layout.size)
 
 
 def best_sum(factors: Sequence[Factors], weights: Sequence[float], rank: int) -> Factors:

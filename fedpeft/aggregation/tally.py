@@ -13,7 +13,16 @@ import numpy as np
 from fedpeft.aggregation.base import Aggregator, DoubleVector
 from fedpeft.privacy.allocation.history import Observation
 from fedpeft.privacy.clipping import FROZEN_SCALE, KEPT, released_size
-from fedpeft.types import Answer, JsonDict, Layout, PrivacyEvent, PrivateUpdate, RefusalCode, TrainRequest
+from fedpeft.types import (
+    Answer,
+    JsonDict,
+    Layout,
+    Part,
+    PrivacyEvent,
+    PrivateUpdate,
+    RefusalCode,
+    TrainRequest,
+)
 from fedpeft.wire_types import wire_bytes
 
 _UNAVAILABLE = RefusalCode.UNAVAILABLE.value
@@ -26,11 +35,13 @@ class Ask:
     Attributes:
         unit: of the schedule that the site committed.
         weight: its public weight in the aggregate: sampling rate times declared units.
+        part: what it trains of the adapter.
     """
 
     request: TrainRequest
     unit: str
     weight: float
+    part: Part
 
 
 def find_problem(ask: Ask, update: PrivateUpdate) -> str | None:
@@ -47,9 +58,9 @@ def find_problem(ask: Ask, update: PrivateUpdate) -> str | None:
         "poisson-gaussian", request.noise_multiplier, request.sampling_rate, request.local_steps, ask.unit
     ):
         return "another event than asked"
-    if update.values.shape != (released_size(request.adapter.size, request.clipping),):
+    if update.values.shape != (released_size(ask.part.size, request.clipping),):
         return "another length"
-    values = update.values[: request.adapter.size].astype(np.float64)
+    values = update.values[: ask.part.size].astype(np.float64)
     if not np.isfinite(update.values).all():
         return "not finite"
     if math.sqrt(float(values @ values)) > largest_norm(ask):
@@ -68,7 +79,7 @@ def largest_norm(ask: Ask) -> float:
     request = ask.request
     scale = max((scale for scale in request.scales if scale < FROZEN_SCALE), default=0.0)
     units = 4 * ask.weight + 10 * math.sqrt(ask.weight) + 10
-    noise = request.noise_multiplier * (math.sqrt(request.adapter.size) + 8)
+    noise = request.noise_multiplier * (math.sqrt(ask.part.size) + 8)
     return request.learning_rate * request.local_steps * scale * (units + noise) / (KEPT * ask.weight)
 
 
@@ -110,8 +121,8 @@ class Tally:
         if problem is not None:
             self.dropped[site] = problem
             return
-        size = ask.request.adapter.size
-        self.aggregator.add(answer.values[:size], ask.weight)
+        size = ask.part.size
+        self.aggregator.add(ask.part.lift(answer.values[:size]), ask.weight)
         self.votes.extend(ask.weight * float(vote) for vote in answer.values[size:])
         self.ledger_heads[site] = answer.ledger_head
         self.answered.append(site)
@@ -139,14 +150,17 @@ class Tally:
 
     @property
     def noise_variance(self) -> float:
-        """Of the noise in a coordinate of the weighted mean update, at scale 1; times b_s^2 in segment s.
+        """Of the noise in a coordinate that all train of the weighted mean update, at scale 1.
 
-        A site's update is its learning rate times the sum of its steps' noises, each of standard deviation
-        multiplier / expected batch; the weights are the expected batches.
+        Times b_s^2 in segment s. A site's update is its learning rate times the sum of its steps' noises,
+        each of standard deviation multiplier / expected batch; the weights are the expected batches.
         """
-        requests = [self.asks[site].request for site in self.answered]
-        noise = math.fsum((r.learning_rate * r.noise_multiplier) ** 2 * r.local_steps for r in requests)
-        kept = KEPT if self.votes else 1.0
+        return math.fsum(map(self._noise_of, self.answered))
+
+    def _noise_of(self, site: str) -> float:
+        """What one site adds to it."""
+        request, kept = self.asks[site].request, KEPT if self.votes else 1.0
+        noise = (request.learning_rate * request.noise_multiplier) ** 2 * request.local_steps
         return noise / (kept * self._weight) ** 2
 
     @property
@@ -157,7 +171,14 @@ class Tally:
         """``(d,)`` the variance of the noise in the weighted mean update."""
         scales = np.array(self.asks[self.answered[0]].request.scales)
         squares = np.where(scales < FROZEN_SCALE, scales, 0.0) ** 2
-        return np.repeat(squares * self.noise_variance, [segment.size for segment in layout.segments])
+        spread = np.repeat(squares, [segment.size for segment in layout.segments])
+        parts = [(self._noise_of(site), self.asks[site].part) for site in self.answered]
+        if not any(part.rank for _, part in parts):
+            return spread * self.noise_variance
+        by_coordinate = np.zeros(spread.size)
+        for noise, part in parts:
+            by_coordinate += noise * part.lift(np.ones(part.size))
+        return spread * by_coordinate
 
     def observation(self, mean: DoubleVector) -> Observation:
         """What the round released, as a mean gradient with its noise.
@@ -169,7 +190,7 @@ class Tally:
         moved = request.learning_rate * request.local_steps
         return Observation(
             gradient=mean / -moved,
-            adapter=request.adapter,
+            adapter=request.adapter[: mean.size],
             scales=request.scales,
             unit_noise=self.noise_variance / moved**2,
             unclipped=(1 + math.fsum(self.votes) / self._weight) / 2 if self.votes else None,

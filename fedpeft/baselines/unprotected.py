@@ -15,8 +15,9 @@ import numpy as np
 
 from fedpeft.aggregation.averaging import include
 from fedpeft.aggregation.products import maker_of
-from fedpeft.aggregation.server_optimizer import OptimizerState, check_step, make_server_optimizer
+from fedpeft.aggregation.server_optimizer import OptimizerState, make_server_optimizer
 from fedpeft.aggregation.smoothing import Smoother
+from fedpeft.aggregation.stepping import move
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.privacy.sampling import poisson_sample
 from fedpeft.training.batches import plan_batches, token_budget
@@ -54,7 +55,7 @@ def train_unprotected(
     optimizer = make_server_optimizer(config.federation)
     smoother = Smoother(workspace.adapter.layout, config.federation.layer_smoothing)
     state, memory = workspace.adapter.zeros(), OptimizerState()
-    average = state.astype(np.float64)
+    average, silence = state.astype(np.float64), np.zeros(workspace.adapter.layout.size)
     with workspace.lock:
         for number in range(1, config.federation.rounds + 1):
             aggregator = new_aggregator(state)
@@ -63,10 +64,8 @@ def train_unprotected(
                 expected_batch = config.training.sampling_rate * declared_units
                 update = exact_update(workspace, units, state, expected_batch, randomness)
                 aggregator.add(update, expected_batch)
-            mean = smoother.smooth(aggregator.result())
-            moved, memory = optimizer.apply(state, mean, np.zeros_like(mean), memory)
-            check_step(number, state, moved)
-            state, average = moved, include(average, moved, number)
+            moved = move(number, state, aggregator, silence, smoother, optimizer, memory)
+            state, memory, average = moved.adapter, moved.optimizer, include(average, moved.adapter, number)
             if on_round is not None:
                 on_round(number, config.federation.rounds)
     return average.astype(np.float32) if config.federation.average_iterates else state
@@ -80,22 +79,23 @@ def exact_update(
     Args:
         workspace: whose model and adapter are used, and whose ``[training]`` holds.
         units: of one party.
-        start: ``(d,)`` float32.
+        start: ``(D,)`` float32.
         expected_batch: the divisor of the sum of gradients.
         randomness: of the choice of units.
     """
     training, adapter = workspace.config.training, workspace.adapter
     state = start.astype(np.float64)
+    trained = state[: adapter.layout.size]
     for step in range(training.local_steps):
         adapter.load(state.astype(np.float32))
         chosen = [units[name] for name in poisson_sample(units, training.sampling_rate, randomness, step)]
-        total = np.zeros(state.size)
+        total = np.zeros(trained.size)
         for batch in plan_batches(chosen, token_budget(training.max_tokens, workspace.backbone.device)):
             gradients = unit_gradients(workspace.model, adapter, batch, workspace.execution)
             for segment, gradient in zip(adapter.layout.segments, gradients, strict=True):
                 total[segment.slice] += gradient.double().sum(0).flatten().cpu().numpy()
-        state -= training.learning_rate * total / expected_batch
-    difference: FloatVector = (state - start).astype(np.float32)
+        trained -= training.learning_rate * total / expected_batch
+    difference: FloatVector = (trained - start[: trained.size]).astype(np.float32)
     return difference
 
 

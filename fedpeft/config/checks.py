@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
+from fedpeft.config.aggregation_checks import AGGREGATION_CHECKS
 from fedpeft.config.options import OPTION_KEYS, option_names
 from fedpeft.config.problems import Problem, closest, shown
 from fedpeft.config.source_checks import SOURCE_CHECKS
@@ -211,6 +212,7 @@ _CHECKS: Final[tuple[Callable[[RunConfig], Iterator[Problem]], ...]] = (
     _min_sites,
     _decay,
     _selection,
+    *AGGREGATION_CHECKS,
     *STAGE_CHECKS,
     *SOURCE_CHECKS,
     *TEXT_CHECKS,

@@ -9,7 +9,13 @@ from typing import Any, Final
 
 from fedpeft.config.options import option_names
 from fedpeft.methods.base import find
-from fedpeft.settings import MOST_PARTS, DataSettings, ModelSettings
+from fedpeft.settings import (
+    MOST_PARTS,
+    AdapterSettings,
+    DataSettings,
+    FederationSettings,
+    ModelSettings,
+)
 
 DEMONSTRATION_PACKAGES: Final = ("stdlib", "torch", "transformers", "scipy", "pandas", "sympy", "networkx")
 """The sites of source `docstrings` where none are given, one package each."""
@@ -19,6 +25,10 @@ DEMONSTRATION_UNITS: Final = 1000
 
 _DEFAULT_SOURCE: Final = DataSettings().source
 _DEFAULT_BACKBONE: Final = ModelSettings().backbone
+_DEFAULT_RANK: Final = AdapterSettings().rank
+_DEFAULT_ROUNDS: Final = FederationSettings().rounds
+_MOST_CARRIED: Final = 1024
+"""Of what is filled in: a module's residual is then no larger than a fully trained adapter of it."""
 
 
 def fill_method(raw: dict[str, Any]) -> None:
@@ -83,6 +93,21 @@ def _fill_units(raw: dict[str, Any], declared_units: int) -> None:
     for site in sites if isinstance(sites, list) else ():
         if isinstance(site, dict):
             site.setdefault("declared_units", declared_units)
+
+
+def fill_residual(raw: dict[str, Any]) -> None:
+    """Room for all that ``fedex`` can leave over, and no average of what must stay together."""
+    adapter, federation = (raw.get(name) for name in ("adapter", "federation"))
+    if not (isinstance(adapter, dict) and isinstance(federation, dict)):
+        return
+    if federation.get("aggregation") != "fedex" or adapter.get("kind") != "lora":
+        return
+    federation.setdefault("average_iterates", False)
+    rounds, rank = federation.get("rounds", _DEFAULT_ROUNDS), adapter.get("rank", _DEFAULT_RANK)
+    sites = raw.get("sites")
+    if type(rounds) is int and type(rank) is int and isinstance(sites, list):
+        room = rounds * (len(sites) - 1) * rank
+        adapter.setdefault("residual_rank", max(0, min(room, _MOST_CARRIED)))
 
 
 def resolve_paths(raw: dict[str, Any], folder: Path, default_root: str | None) -> None:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from fedpeft.config.advice import missing_files
 from fedpeft.config.checks import cross_problems
-from fedpeft.config.defaults import fill_method, fill_sites, resolve_paths
+from fedpeft.config.defaults import fill_method, fill_residual, fill_sites, resolve_paths
 from fedpeft.config.fields import KeyPath, field_problems
 from fedpeft.config.overrides import apply_overrides, apply_site_overrides
 from fedpeft.config.problems import Problem
@@ -83,6 +83,7 @@ def _build(raw: dict[str, Any], folder: Path, overrides: Sequence[str], files_mu
     problems = apply_overrides(raw, overrides)
     fill_method(raw)
     fill_sites(raw)
+    fill_residual(raw)
     problems += apply_site_overrides(raw, overrides)
     resolve_paths(raw, folder, os.environ.get(DATA_ROOT_VARIABLE))
     try:

@@ -51,7 +51,7 @@ _SCHEDULE: Fields = {
 _REQUEST: Fields = {
     "run_id": str, "request_id": str, "round_number": int, "local_steps": int, "learning_rate": float,
     "noise_multiplier": float, "sampling_rate": float, "scales": list, "clipping": str, "layout_digest": str,
-    "ledger_head": str, "tasks": list, "task_weights": list, "stage": str,
+    "ledger_head": str, "tasks": list, "task_weights": list, "stage": str, "rank": int,
 }  # fmt: skip
 _EVENT: Fields = {
     "kind": str, "noise_multiplier": float, "sampling_rate": float, "steps": int, "unit": str,

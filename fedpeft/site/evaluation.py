@@ -59,7 +59,7 @@ def check_evaluation(request: EvaluateRequest, adapter: Adapter) -> None:
             "request_id": bool(request.request_id),
             "noise_multiplier": is_positive(request.noise_multiplier),
             "layout_digest": request.layout_digest == adapter.digest,
-            "adapter": request.adapter.shape == (adapter.layout.size,)
+            "adapter": request.adapter.shape == (adapter.layout.state_size,)
             and bool(np.isfinite(request.adapter).all()),
         }
     )

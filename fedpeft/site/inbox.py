@@ -48,7 +48,7 @@ def check_delivery(delivery: Delivery, adapter: Adapter) -> None:
         {
             "run_id": _RUN_ID.fullmatch(delivery.run_id) is not None and delivery.run_id != FILTER_RUN,
             "layout_digest": delivery.layout_digest == adapter.digest,
-            "adapter": delivery.adapter.shape == (adapter.layout.size,)
+            "adapter": delivery.adapter.shape == (adapter.layout.state_size,)
             and bool(np.isfinite(delivery.adapter).all()),
             "digest": delivery.digest == delivery.content_digest(),
             **{name: len(getattr(delivery, name)) <= most for name, most in PAPERS.items()},

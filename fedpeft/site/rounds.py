@@ -36,7 +36,8 @@ def check_request(request: TrainRequest, adapter: Adapter) -> None:
             "task_weights": are_weights(request.task_weights),
             "stage": request.stage in (TRAINING, SYNTHESIS),
             "layout_digest": request.layout_digest == adapter.digest,
-            "adapter": request.adapter.shape == (adapter.layout.size,)
+            "rank": 0 <= request.rank <= adapter.settings.rank,
+            "adapter": request.adapter.shape == (adapter.layout.state_size,)
             and bool(np.isfinite(request.adapter).all()),
         }
     )

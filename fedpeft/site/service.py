@@ -214,7 +214,7 @@ def set_serving(status: health.HealthServicer) -> None:
 def largest_message(layout: Layout) -> int:
     """Bytes of the largest honest message: a vector with a scale a segment or a run's papers, or bins."""
     beside = max(_BYTES_PER_SCALE * len(layout.segments), sum(PAPERS.values()))
-    vector = _BYTES_PER_VALUE * (layout.size + 1) + beside
+    vector = _BYTES_PER_VALUE * (layout.state_size + 1) + beside
     return max(vector, _BYTES_PER_VALUE * MAX_BINS * DIMENSION) + _ROOM_FOR_NAMES
 
 

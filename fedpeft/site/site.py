@@ -287,4 +287,5 @@ class Site:
             unit=self.policy.unit,
             max_tokens=self._max_tokens,
             arithmetic=self._arithmetic,
+            rank=request.rank,
         )

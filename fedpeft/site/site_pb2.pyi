@@ -80,7 +80,7 @@ class Votes(_message.Message):
     def __init__(self, stage: _Optional[str] = ..., noise_multiplier: _Optional[float] = ..., releases: _Optional[int] = ...) -> None: ...
 
 class TrainRequest(_message.Message):
-    __slots__ = ("protocol", "run_id", "request_id", "round_number", "local_steps", "learning_rate", "noise_multiplier", "sampling_rate", "scales", "clipping", "layout_digest", "adapter", "ledger_head", "task_weights", "stage")
+    __slots__ = ("protocol", "run_id", "request_id", "round_number", "local_steps", "learning_rate", "noise_multiplier", "sampling_rate", "scales", "clipping", "layout_digest", "adapter", "ledger_head", "task_weights", "stage", "rank")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
@@ -96,6 +96,7 @@ class TrainRequest(_message.Message):
     LEDGER_HEAD_FIELD_NUMBER: _ClassVar[int]
     TASK_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     run_id: str
     request_id: str
@@ -111,7 +112,8 @@ class TrainRequest(_message.Message):
     ledger_head: str
     task_weights: _containers.RepeatedCompositeFieldContainer[TaskWeight]
     stage: str
-    def __init__(self, protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., request_id: _Optional[str] = ..., round_number: _Optional[int] = ..., local_steps: _Optional[int] = ..., learning_rate: _Optional[float] = ..., noise_multiplier: _Optional[float] = ..., sampling_rate: _Optional[float] = ..., scales: _Optional[_Iterable[float]] = ..., clipping: _Optional[str] = ..., layout_digest: _Optional[str] = ..., adapter: _Optional[bytes] = ..., ledger_head: _Optional[str] = ..., task_weights: _Optional[_Iterable[_Union[TaskWeight, _Mapping]]] = ..., stage: _Optional[str] = ...) -> None: ...
+    rank: int
+    def __init__(self, protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., request_id: _Optional[str] = ..., round_number: _Optional[int] = ..., local_steps: _Optional[int] = ..., learning_rate: _Optional[float] = ..., noise_multiplier: _Optional[float] = ..., sampling_rate: _Optional[float] = ..., scales: _Optional[_Iterable[float]] = ..., clipping: _Optional[str] = ..., layout_digest: _Optional[str] = ..., adapter: _Optional[bytes] = ..., ledger_head: _Optional[str] = ..., task_weights: _Optional[_Iterable[_Union[TaskWeight, _Mapping]]] = ..., stage: _Optional[str] = ..., rank: _Optional[int] = ...) -> None: ...
 
 class TaskWeight(_message.Message):
     __slots__ = ("task", "weight")

@@ -37,7 +37,7 @@ _CODES: Final[Mapping[RefusalCode, Any]] = {
 }
 _SAME_NAME: Final = (
     "run_id", "request_id", "round_number", "local_steps", "learning_rate", "noise_multiplier",
-    "sampling_rate", "clipping", "layout_digest", "ledger_head", "protocol", "stage",
+    "sampling_rate", "clipping", "layout_digest", "ledger_head", "protocol", "stage", "rank",
 )  # fmt: skip
 _SAME_IN_VOTE: Final = (
     "run_id", "request_id", "noise_multiplier", "embedding", "neighbours", "ledger_head", "protocol",

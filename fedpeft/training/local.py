@@ -24,7 +24,7 @@ from fedpeft.privacy.tasks import UnitWeights
 from fedpeft.training.batches import plan_batches
 from fedpeft.training.execution import PLAIN, Execution
 from fedpeft.training.gradients import unit_gradients
-from fedpeft.types import FloatVector
+from fedpeft.types import FloatVector, Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class LocalPlan:
         expected_batch: sampling rate times declared units.
         max_tokens: padded tokens in a micro-batch; speed and memory only.
         arithmetic: in which numbers the steps are summed and noised.
+        rank: of the part of the adapter that is trained; 0: all of it.
     """
 
     local_steps: int
@@ -48,6 +49,7 @@ class LocalPlan:
     unit: str
     max_tokens: int
     arithmetic: str = "float"
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +86,20 @@ def local_update(
         model: the frozen backbone.
         adapter: attached to it; what it holds afterwards is of no use.
         units: the site's training units by id; may be empty.
-        start: ``(d,)`` float32.
+        start: ``(D,)`` float32.
         plan: of the steps; public.
         randomness: of this request alone.
         progress: called after every micro-batch.
         how: speed and memory.
         weights: of the units' tasks.
     """
-    state = start.astype(np.float64)
+    state, part = start.astype(np.float64), adapter.part(plan.rank)
+    trained = state[: adapter.layout.size]  # what comes after it stays as it is
     releases: list[Released[npt.NDArray[np.float64]]] = []
     for step in range(plan.local_steps):
         adapter.load(state.astype(np.float32))
         mechanism = PoissonGaussianSum(
-            adapter.layout,
+            part.layout,
             scales=plan.scales,
             clipping=plan.clipping,
             noise_multiplier=plan.noise_multiplier,
@@ -107,18 +110,19 @@ def local_update(
         )
         sample = poisson_sample(units, plan.sampling_rate, randomness, step)
         chosen = {bound: [units[n] for n in names] for bound, names in weights.bounds(sample).items()}
-        _add_all(model, adapter, mechanism, chosen, plan, step, progress, how)
+        _add_all(model, adapter, mechanism, part, chosen, plan, step, progress, how)
         released = mechanism.release(randomness.stream("noise", step))
         releases.append(released)
-        state = state - plan.learning_rate * released.value[: state.size]
-    votes = np.mean([released.value[state.size :] for released in releases], axis=0)  # empty, as a rule
-    return combine(releases, np.concatenate((state - start, votes)).astype(np.float32))
+        trained -= plan.learning_rate * part.lift(released.value[: part.size])
+    votes = np.mean([released.value[part.size :] for released in releases], axis=0)  # empty, as a rule
+    return combine(releases, np.concatenate((part.take(state - start), votes)).astype(np.float32))
 
 
 def _add_all(
     model: nn.Module,
     adapter: Adapter,
     mechanism: PoissonGaussianSum,
+    part: Part,
     chosen: Mapping[float, Sequence[tuple[Example, ...]]],
     plan: LocalPlan,
     step: int,
@@ -129,7 +133,7 @@ def _add_all(
     done = 0
     for bound, units in chosen.items():
         for batch in plan_batches(units, plan.max_tokens):
-            mechanism.add(unit_gradients(model, adapter, batch, how), bound)
+            mechanism.add(part.cut(unit_gradients(model, adapter, batch, how)), bound)
             done += batch.num_tokens
             if progress is not None:
                 progress(StepProgress(step + 1, plan.local_steps, done, total))

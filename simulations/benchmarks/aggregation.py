@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fedpeft.aggregation.base import find
+from fedpeft.aggregation.base import maker
 from fedpeft.aggregation.products import Product, best_sum
 from fedpeft.types import Segment
 from simulations.benchmarks.shared.rows import Row
@@ -22,7 +22,7 @@ from simulations.benchmarks.shared.rows import Row
 BAR_S = 2
 _SITES, _RANK, _REPEATS = 7, 16, 3
 _SHAPES = ((576, 576), (192, 576), (192, 576), (576, 576), (1536, 576), (1536, 576), (576, 1536))
-_RULES = ("mean", "product-svd", "trimmed-mean")
+_RULES = ("mean", "product-svd", "fedex", "trimmed-mean")
 _NOISES = (0.01, 0.1, 1.0)
 
 
@@ -69,16 +69,19 @@ def _noise(name: str, stddev: float, draws: int) -> dict[str, Any]:
     random = np.random.default_rng(1)
     start = np.linalg.qr(random.standard_normal((columns, rank)))[0].T.copy()
     b, a = Segment("B", 0, "B", (rows, rank), 0), Segment("A", 0, "A", (rank, columns), rows * rank)
-    product, size = Product(b, a, start), rows * rank + rank * columns
+    size, room = rows * rank + rank * columns, (_SITES - 1) * rank
+    left = Segment("residual.B", 0, "residual.B", (rows, room), size)
+    right = Segment("residual.A", 0, "residual.A", (room, columns), left.stop)
+    product = Product(b, a, start, (left, right))
     common = random.standard_normal(size) / 8
     clean = [(common + random.standard_normal(size) / 32).astype(np.float32) for _ in range(_SITES)]
-    state = np.zeros(size, np.float32)
+    state = np.zeros(right.stop if name == "fedex" else size, np.float32)
     dense = sum(_product(product, update) for update in clean) / _SITES
-    without = _product(product, _aggregate(name, product, clean, state))
+    without = _aggregate(name, product, clean, state)
     energy, linear = 0.0, 0.0
     for _ in range(draws):
         noisy = [u + (stddev * random.standard_normal(size)).astype(np.float32) for u in clean]
-        energy += float(np.sum((_product(product, _aggregate(name, product, noisy, state)) - without) ** 2))
+        energy += float(np.sum((_aggregate(name, product, noisy, state) - without) ** 2))
         noise_b = np.mean([u[b.slice] - v[b.slice] for u, v in zip(noisy, clean, strict=True)], axis=0)
         linear += float(np.sum(noise_b**2))  # what B alone would add, A fixed with orthonormal rows
     return {
@@ -95,11 +98,16 @@ def _product(product: Product, vector: np.ndarray) -> np.ndarray:
 
 
 def _aggregate(name: str, product: Product, updates: list[np.ndarray], state: np.ndarray) -> np.ndarray:
-    rule = find(name)(state.size)
-    rule.begin((product,), state)
+    """What a rule adds to the weight, what it carries beside the factors included."""
+    rule = maker(name, (product,), state.size - updates[0].size)(state)
     for update in updates:
         rule.add(update, 1.0)
-    return rule.result()
+    factors, carried = _product(product, rule.result()), rule.carried_after()
+    if not carried.size or product.residual is None:
+        return factors
+    left, right = product.residual
+    first = carried[: left.size].reshape(left.shape).astype(np.float64)
+    return factors + first @ carried[left.size :].reshape(right.shape)
 
 
 def rows(result: Mapping[str, Any]) -> list[Row]:

@@ -9,7 +9,18 @@ import pytest
 from fedpeft.aggregation.asking import Patience, ask_sites, ask_to_commit
 from fedpeft.aggregation.mean import Rule
 from fedpeft.aggregation.tally import Ask, Tally
-from fedpeft.types import PrivacyEvent, PrivateUpdate, RefusalCode, Schedule, TrainRequest
+from fedpeft.types import (
+    Layout,
+    Part,
+    PrivacyEvent,
+    PrivateUpdate,
+    RefusalCode,
+    Schedule,
+    Segment,
+    TrainRequest,
+)
+
+LAYOUT = Layout((Segment("a", 0, "m", (4,), 0),))
 
 GONE, AWAY = RefusalCode.UNAVAILABLE, None
 """A site that is reached and cannot serve; one that gives no answer."""
@@ -37,7 +48,9 @@ class _World:
                 yield site, answer
 
     def hear(self, enough: int, again_s: float = 10.0, deadline_s: float = 60.0) -> Tally:
-        asks = {site: Ask(self._request(site), "record", 5.0) for site in self.answers}
+        asks = {
+            site: Ask(self._request(site), "record", 5.0, Part.everything(LAYOUT)) for site in self.answers
+        }
         tally = Tally(asks, Rule(4))
         ask_sites(self, tally, self._patience(enough, again_s, deadline_s))  # type: ignore[arg-type]
         return tally

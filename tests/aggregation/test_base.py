@@ -21,4 +21,4 @@ def test_unknown_name_is_a_config_error_that_lists_the_choices(name):
 
 
 def test_available_lists_rules_only():
-    assert available() == ["mean", "product-svd", "trimmed-mean"]
+    assert available() == ["fedex", "mean", "product-svd", "trimmed-mean"]

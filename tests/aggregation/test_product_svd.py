@@ -76,3 +76,19 @@ def test_a_federation_runs_with_it(tmp_path: Path) -> None:
     result = run_tiny_federation(tmp_path, rounds=2, overrides=overrides)
     assert result["rounds_completed"] == 2
     assert result["epsilon_spent"] <= result["epsilon"]
+
+
+@pytest.mark.parametrize("kind", ["lora", "ffa"])
+@pytest.mark.parametrize("rule", ["product-svd", "mean"])
+def test_sites_of_different_ranks_run_together(tmp_path: Path, kind: str, rule: str) -> None:
+    overrides = [
+        f'adapter.kind="{kind}"', "adapter.rank=3", f'federation.aggregation="{rule}"', "adapter.layers=[1]",
+        "sites.site0.rank=1",
+    ]  # fmt: skip
+    result = run_tiny_federation(tmp_path, rounds=2, overrides=overrides)
+    (tmp_path / "alike").mkdir()
+    alike = run_tiny_federation(tmp_path / "alike", rounds=2, overrides=overrides[:-1])
+    assert result["rounds_completed"] == alike["rounds_completed"] == 2
+    assert result["epsilon_spent_by_site"] == alike["epsilon_spent_by_site"]  # a rank costs no privacy
+    assert result["bytes_up"] == pytest.approx(alike["bytes_up"] * (1 / 3 + 1) / 2)
+    assert result["bytes_down"] == alike["bytes_down"]

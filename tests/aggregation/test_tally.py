@@ -8,14 +8,16 @@ import pytest
 
 from fedpeft.aggregation.mean import Rule
 from fedpeft.aggregation.tally import Ask, Tally, find_problem, largest_norm
-from fedpeft.types import PrivacyEvent, PrivateUpdate, RefusalCode, TrainRequest
+from fedpeft.types import Layout, Part, PrivacyEvent, PrivateUpdate, RefusalCode, Segment, TrainRequest
+
+LAYOUT = Layout((Segment("a", 0, "m", (4,), 0),))
 
 
 def _ask(site: str, weight: float = 1.0) -> Ask:
     request = TrainRequest(
         "run", f"run:{site}:1", 1, 2, 0.5, 1.1, 0.1, (1.0,), "flat", "abc", np.zeros(4, np.float32), "head"
     )
-    return Ask(request, "record", weight)
+    return Ask(request, "record", weight, Part.everything(LAYOUT))
 
 
 def _update(site: str, value: float = 1.0) -> PrivateUpdate:
@@ -123,7 +125,10 @@ class TestTooLarge:
         for _ in range(request.local_steps):
             noised = 2 * self.WEIGHT * direction + request.noise_multiplier * rng.standard_normal(self.SIZE)
             values -= request.learning_rate * scale * noised / self.WEIGHT
-        return replace(ask, request=request), replace(_update("a"), values=values.astype(np.float32))
+        part = Part.everything(Layout((Segment("a", 0, "m", (self.SIZE,), 0),)))
+        return replace(ask, request=request, part=part), replace(
+            _update("a"), values=values.astype(np.float32)
+        )
 
     @pytest.mark.parametrize("scale", [1e-3, 1.0, 50.0])
     def test_honest_answers_never_are(self, scale: float) -> None:
@@ -152,3 +157,38 @@ def test_those_not_reached_may_answer_after_all():
     tally.take("c", _update("c"))
     assert tally.answered == ["a", "b"]
     assert tally.problems == {"c": "budget", "d": "no answer"}
+
+
+WIDE = Layout((Segment("B", 0, "B", (3, 2), 0), Segment("A", 0, "A", (2, 4), 6)))
+NARROW = Part(WIDE, Layout((Segment("B", 0, "B", (3, 1), 0), Segment("A", 0, "A", (1, 4), 3))), 1)
+
+
+def _of_rank(part: Part, weight: float) -> Ask:
+    ask = _ask("a", weight)
+    request = replace(ask.request, adapter=np.zeros(14, np.float32), scales=(1.0, 2.0), rank=part.rank)
+    return Ask(request, "record", weight, part)
+
+
+def _numbered(site: str, values: np.ndarray) -> PrivateUpdate:
+    return replace(_update(site), request_id="run:a:1", values=values.astype(np.float32))
+
+
+def test_a_site_of_smaller_rank_leaves_the_rest_to_others():
+    """What it did not train has no part in the mean, and none of its noise."""
+    asks = {"a": _of_rank(Part.everything(WIDE), 3.0), "b": _of_rank(NARROW, 1.0)}
+    tally = Tally(asks, Rule(14))
+    tally.take("a", _numbered("a", np.arange(14.0)))
+    tally.take("b", _numbered("b", np.full(7, 0.4)))
+    mean = tally.aggregator.result()
+    assert tally.problems == {}
+    np.testing.assert_allclose(mean, (3 * np.arange(14.0) + NARROW.lift(np.full(7, 0.4))) / 4)
+    noise = tally.noise(WIDE)
+    alone = (0.5 * 1.1) ** 2 * 2 / 4**2
+    scales = np.repeat([1.0, 4.0], [6, 8])
+    np.testing.assert_allclose(noise, scales * alone * (1 + NARROW.lift(np.ones(7))))
+
+
+@pytest.mark.parametrize("length", [6, 8, 14])
+def test_another_rank_than_asked_is_another_length(length):
+    assert find_problem(_of_rank(NARROW, 1.0), _numbered("a", np.ones(length))) == "another length"
+    assert find_problem(_of_rank(NARROW, 1.0), _numbered("a", np.ones(7))) is None

@@ -97,6 +97,34 @@ BROKEN = {
     "epsilon in quotes": ('[privacy]\nepsilon = "8"', "privacy.epsilon", '"8": must be a finite number'),
     "epsilon of a date": ("[privacy]\nepsilon = 2026-01-01", "privacy.epsilon", "2026-01-01"),
     "delta one": ("[privacy]\ndelta = 1.0", "privacy.delta", "below 1"),
+    "a residual of a linear kind": ("[adapter]\nresidual_rank = 4", "adapter.residual_rank", "leave it out"),
+    "no room for a residual": (
+        "[adapter]\nkind = 'lora'\nresidual_rank = 0\n[federation]\naggregation = 'fedex'",
+        "adapter.residual_rank", "must be at least 1",
+    ),
+    "an average of what must stay together": (
+        "[adapter]\nkind = 'lora'\n[federation]\naggregation = 'fedex'\naverage_iterates = true",
+        "federation.average_iterates", "must be false",
+    ),
+    "another optimizer beside a residual": (
+        "[adapter]\nkind = 'lora'\n[federation]\naggregation = 'fedex'\nserver_optimizer = 'adam'",
+        "federation.server_optimizer", 'must be "sgd"',
+    ),
+    "another step beside a residual": (
+        "[adapter]\nkind = 'lora'\n[federation]\naggregation = 'fedex'\nserver_learning_rate = 0.5",
+        "federation.server_learning_rate", "must be 1.0",
+    ),
+    "a site of more rank than there is": (
+        "[[sites]]\nname = 'a'\npackage = 'scipy'\nrank = 9", "sites.a.rank", "at most adapter.rank = 8"
+    ),
+    "a site's rank of biases": (
+        "[adapter]\nkind = 'bias'\n[[sites]]\nname = 'a'\npackage = 'scipy'\nrank = 2",
+        "sites.a.rank", "no directions",
+    ),
+    "trimming sites of different ranks": (
+        "[federation]\naggregation = 'trimmed-mean'\n[[sites]]\nname = 'a'\npackage = 'scipy'\nrank = 2",
+        "sites.a.rank", "take another rule",
+    ),
     "unknown clipping": ("[privacy]\nclipping = 'none'", "privacy.clipping", '"automatic" or "flat"'),
     "private evaluation against nothing public": (
         "[evaluation]\nprivate = true", "evaluation.private", "list evaluation.labels or a public"
@@ -689,3 +717,24 @@ def test_absent_tables_are_told(write, tmp_path: Path) -> None:
 def test_every_source_of_private_records_warns_of_exact_metrics(write, source: str) -> None:
     text = TWO_SITES.replace('jsonl"', f'{source}"').replace("public = true", "public = false")
     assert any("NOT PRIVATE" in warning for warning in warnings_of(load_config(write(text))))
+
+
+# --- room for what fedex carries ------------------------------------------------------------------------
+
+FEDEX = "[adapter]\nkind = 'lora'\nrank = 2\n[federation]\naggregation = 'fedex'\nrounds = 3\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "rank", "averaged"),
+    [
+        (FEDEX, 3 * (7 - 1) * 2, False),  # the demonstration's seven packages
+        (FEDEX.replace("rank = 2", "rank = 2\nresidual_rank = 5"), 5, False),
+        (FEDEX.replace("rank = 2", "rank = 512"), 1024, False),
+        (FEDEX.replace("lora", "ffa"), 0, True),
+        (FEDEX.replace("fedex", "mean"), 0, True),
+    ],
+)
+def test_room_for_what_a_run_can_leave_over_is_filled_in(write, text, rank, averaged) -> None:
+    config = load_config(write(text))
+    assert config.adapter.residual_rank == rank
+    assert config.federation.average_iterates is averaged

@@ -110,6 +110,8 @@ def site(tmp_path: Path, workbench: Workbench) -> Site:
         ({"task_weights": (("a", 0.5),)}, RefusalCode.MALFORMED),
         ({"task_weights": (("a", 1.0),)}, RefusalCode.POLICY),
         ({"layout_digest": "other"}, RefusalCode.MALFORMED),
+        ({"rank": -1}, RefusalCode.MALFORMED),
+        ({"rank": 3}, RefusalCode.MALFORMED),
         ({"adapter": np.zeros(3, dtype=np.float32)}, RefusalCode.MALFORMED),
         ({"noise_multiplier": 0.5}, RefusalCode.POLICY),
         ({"sampling_rate": 0.6}, RefusalCode.POLICY),

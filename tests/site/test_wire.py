@@ -78,7 +78,7 @@ def test_every_field_of_a_request_is_sent(field: str) -> None:
         "protocol": 1,
         "stage": "synthesis",
         **dict.fromkeys(("run_id", "request_id", "clipping", "layout_digest", "ledger_head"), "other"),
-        **dict.fromkeys(("round_number", "local_steps"), 7),
+        **dict.fromkeys(("round_number", "local_steps", "rank"), 7),
         **dict.fromkeys(("learning_rate", "noise_multiplier", "sampling_rate"), 0.25),
     }
     changed = dataclasses.replace(REQUEST, **{field: other[field]})

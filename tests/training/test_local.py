@@ -160,3 +160,40 @@ def test_progress_reaches_the_end_of_every_step(adapter: Adapter, units: dict) -
     local_update(adapter.model, adapter, units, start, plan, Randomness.fresh(), heard.append)
     last = [p for p in heard if p.tokens_done == p.tokens_in_step]
     assert [p.step for p in last] == [1, 2, 3]
+
+
+def test_a_smaller_rank_clips_and_noises_its_own_part_alone(adapter: Adapter, units: dict) -> None:
+    """Against the definition: gradients are cut first, and what is not trained fills none of the norm."""
+    narrow, part = dataclasses.replace(PLAN, rank=1, local_steps=1, scales=(0.01, 0.01)), adapter.part(1)
+    start = 0.05 * np.random.default_rng(0).standard_normal(adapter.layout.size).astype(np.float32)
+    randomness, total = Randomness.seeded(1), np.zeros(part.size)
+    for name in poisson_sample(units, narrow.sampling_rate, randomness, 0):
+        gradients = [loop_gradients(adapter, start, e) for e in units[name]]
+        flat = sum(np.concatenate([g.double().numpy().ravel() for g in parts]) for parts in gradients)
+        scaled = part.take(flat) / 0.01
+        total += scaled * min(1.0, 1 / np.linalg.norm(scaled)) * (1 - ROUNDING_SLACK)
+    noise = narrow.noise_multiplier * standard_normal(randomness.stream("noise", 0), part.size)
+    expected = -narrow.learning_rate * 0.01 * (total + noise) / narrow.expected_batch
+    got = update(adapter, units, narrow, 1)
+    assert got.shape == (part.size,) == (adapter.layout.size // 2,)
+    assert np.linalg.norm(got - expected) < 1e-4 * np.linalg.norm(expected)
+    cut_late = part.take(update(adapter, units, dataclasses.replace(narrow, rank=0), 1))  # the control
+    assert np.linalg.norm(cut_late - expected) > 0.05 * np.linalg.norm(expected)
+
+
+def test_what_is_carried_is_held_fixed_and_not_released(units: dict) -> None:
+    settings = AdapterSettings(kind="lora", rank=2, residual_rank=3, layers=[1], modules=["q_proj", "v_proj"])
+    with_residual = Adapter(tiny_backbone().model, settings)
+    layout = with_residual.layout
+    start = 0.05 * np.random.default_rng(0).standard_normal(layout.state_size).astype(np.float32)
+    plan = dataclasses.replace(PLAN, scales=(1.0,) * 4)
+    released = local_update(
+        with_residual.model, with_residual, units, start, plan, Randomness.seeded(1)
+    ).value
+    assert released.shape == (layout.size,)
+    for module, (left, right) in zip(
+        with_residual.modules, zip(layout.carried[::2], layout.carried[1::2], strict=True), strict=True
+    ):
+        assert module.residual is not None
+        np.testing.assert_array_equal(module.residual[0].numpy().ravel(), start[left.slice])
+        np.testing.assert_array_equal(module.residual[1].numpy().ravel(), start[right.slice])
