@@ -14,12 +14,14 @@ residual of noised factors is for the greater part a product of two noises: ``do
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, final
 
 import numpy as np
 
 from fedpeft.aggregation.base import Aggregator, DoubleVector
-from fedpeft.aggregation.products import Factors, Product, best_sum
+from fedpeft.aggregation.kept import Kept
+from fedpeft.aggregation.products import Factors, best_sum
 from fedpeft.types import FloatVector, Segment
 
 _NOTHING: Final = 1e-7  # of the longest column: what float32 would round away
@@ -31,51 +33,43 @@ class Rule(Aggregator):
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
-        self._updates: list[DoubleVector] = []
-        self._weights: list[float] = []
+        self._kept = Kept(size)
 
     def add(self, update: FloatVector, weight: float) -> None:
         """Keep a copy; see :meth:`Aggregator.add`."""
         self.check(update, weight)
-        self._updates.append(update.astype(np.float64))
-        self._weights.append(weight)
+        self._kept.add(update, weight)
 
     def result(self) -> DoubleVector:
         """The weighted mean of the updates."""
-        if not self._updates:
-            raise ValueError("fedex: no update was added, so there is nothing to average")
-        mean: DoubleVector = np.zeros(self.size)
-        for share, update in zip(self._shares, self._updates, strict=True):
-            mean += share * update
-        return mean
+        self._kept.require("fedex")
+        return self._kept.mean()
 
     def carried_after(self) -> FloatVector:
         """What was carried, and what the mean of factors lacks in this round, of each module."""
         carried = self.carried.astype(np.float64)
+        before = np.zeros(self.size) if self.state is None else self.state.astype(np.float64)
+        after = [before + update for update in self._kept.updates]
+        mean = before + self._kept.mean()
         for product in self.products:
             if product.residual is not None:
-                self._keep(product, product.residual, carried)
+                apart = _apart([product.factors(state) for state in after], product.factors(mean))
+                self._keep(product.residual, apart, carried)
         return carried.astype(np.float32)
 
-    @property
-    def _shares(self) -> list[float]:
-        total = sum(self._weights)
-        return [weight / total for weight in self._weights]
-
-    def _keep(self, product: Product, residual: tuple[Segment, Segment], carried: DoubleVector) -> None:
-        """Put the new residual of one module into its place."""
+    def _keep(
+        self, residual: tuple[Segment, Segment], apart: Sequence[Factors], carried: DoubleVector
+    ) -> None:
+        """Add what one module has left over to what is carried for it, in its place."""
         left, right = residual
-        places = [slice(segment.start - self.size, segment.stop - self.size) for segment in (left, right)]
+        places = [slice(segment.start - self.size, segment.stop - self.size) for segment in residual]
         old = (carried[places[0]].reshape(left.shape), carried[places[1]].reshape(right.shape))
-        factors, shares = [old, *self._apart(product)], [1.0, *self._shares]
-        b, a = best_sum(factors, shares, left.shape[1])
+        b, a = best_sum([old, *apart], [1.0, *self._kept.shares], left.shape[1])
         lengths = np.linalg.norm(b, axis=0)
         b[:, lengths <= _NOTHING * lengths.max(initial=0.0)] = 0.0  # there by rounding alone
         carried[places[0]], carried[places[1]] = b.ravel(), a.ravel()
 
-    def _apart(self, product: Product) -> list[Factors]:
-        """Each site's factors less their means: what they have in common would only cancel."""
-        before = np.zeros(self.size) if self.state is None else self.state.astype(np.float64)
-        mean_b, mean_a = product.factors(before + self.result())
-        every = [product.factors(before + update) for update in self._updates]
-        return [(b - mean_b, a - mean_a) for b, a in every]
+
+def _apart(every: Sequence[Factors], mean: Factors) -> list[Factors]:
+    """Each site's factors less their means: what they have in common would only cancel."""
+    return [(b - mean[0], a - mean[1]) for b, a in every]

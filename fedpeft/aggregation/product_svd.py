@@ -17,6 +17,7 @@ from typing import final
 import numpy as np
 
 from fedpeft.aggregation.base import Aggregator, DoubleVector
+from fedpeft.aggregation.kept import Kept
 from fedpeft.aggregation.products import best_sum, in_basis_near
 from fedpeft.types import FloatVector
 
@@ -27,28 +28,23 @@ class Rule(Aggregator):
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
-        self._updates: list[DoubleVector] = []
-        self._weights: list[float] = []
+        self._kept = Kept(size)
 
     def add(self, update: FloatVector, weight: float) -> None:
         """Keep a copy; see :meth:`Aggregator.add`."""
         self.check(update, weight)
-        self._updates.append(update.astype(np.float64))
-        self._weights.append(weight)
+        self._kept.add(update, weight)
 
     def result(self) -> DoubleVector:
         """The step from the state of the round to the projected mean of the sites' models."""
-        if not self._updates:
-            raise ValueError("product-svd: no update was added, so there is nothing to average")
-        shares = np.array(self._weights) / sum(self._weights)
-        mean: DoubleVector = np.zeros(self.size)
-        for share, update in zip(shares, self._updates, strict=True):
-            mean += share * update
+        self._kept.require("product-svd")
+        mean, shares = self._kept.mean(), self._kept.shares
+        if not self.products:
+            return mean
         before = np.zeros(self.size) if self.state is None else self.state.astype(np.float64)
-        after = before + mean
+        states, after = [before + update for update in self._kept.updates], before + mean
         for product in self.products:
-            factors = [product.factors(before + update) for update in self._updates]
             _, mean_a = product.factors(after)
-            best = best_sum(factors, [float(share) for share in shares], mean_a.shape[0])
+            best = best_sum([product.factors(state) for state in states], shares, mean_a.shape[0])
             product.put(after, in_basis_near(best, mean_a))
-        return after - before if self.products else mean
+        return after - before

@@ -17,6 +17,7 @@ from typing import Final, final
 import numpy as np
 
 from fedpeft.aggregation.base import Aggregator, DoubleVector
+from fedpeft.aggregation.kept import Kept
 from fedpeft.types import FloatVector
 
 _SHARE: Final = 5  # one in so many is left out at either end
@@ -29,23 +30,20 @@ class Rule(Aggregator):
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
-        self._updates: list[FloatVector] = []
-        self._weights: list[float] = []
+        self._kept = Kept(size)
 
     def add(self, update: FloatVector, weight: float) -> None:
         """Keep a copy; see :meth:`Aggregator.add`."""
         self.check(update, weight)
-        self._updates.append(update.copy())
-        self._weights.append(weight)
+        self._kept.add(update, weight)
 
     def result(self) -> DoubleVector:
         """The weighted mean of what is left, by coordinate."""
-        if not self._updates:
-            raise ValueError("trimmed-mean: no update was added, so there is nothing to average")
-        stacked = np.stack(self._updates).astype(np.float64)
+        self._kept.require("trimmed-mean")
+        stacked = np.stack(self._kept.updates)
         cut = num_trimmed(len(stacked))
         order = np.argsort(stacked, axis=0, kind="stable")[cut : len(stacked) - cut]
-        weights = np.array(self._weights)[order]
+        weights = np.array(self._kept.weights)[order]
         kept = np.take_along_axis(stacked, order, axis=0)
         return np.asarray((weights * kept).sum(0) / weights.sum(0))
 
