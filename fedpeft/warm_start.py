@@ -61,4 +61,5 @@ def warm_start(workspace: Workspace, progress: Progress | None = None) -> Start:
         examples = encode(rows.rows.records, workspace.prompter)
         vector = descent.train(examples, settings.seed, on_round=on_round)
     facts = {"steps": steps, "batch": settings.batch, "data": rows.to_json(), "seconds": monotonic() - began}
-    return Start(vector, facts)
+    zeros[: vector.size] = vector  # nothing is carried yet
+    return Start(zeros, facts)

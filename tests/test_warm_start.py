@@ -114,3 +114,16 @@ def test_rows_that_are_too_few_are_told_before_anything_is_asked(folder: Path) -
         ConfigError, match=r"synthesis.size = 7: must be at least 8 with selection.warm_start"
     ):
         config_of(folder, "selection.warm_start=3", "synthesis.generator=public", "synthesis.size=7")
+
+
+def test_a_run_that_carries_a_residual_begins_without_one(folder: Path) -> None:
+    fedex = ('adapter.kind="lora"', 'federation.aggregation="fedex"', "federation.rounds=1")
+    config = config_of(folder, *WARM, *fedex)
+    with Workspace(config, folder / "look") as workspace:
+        start, layout = warm_start(workspace).vector, workspace.adapter.layout
+    assert start.shape == (layout.state_size,)
+    assert start[: layout.size].any()
+    assert not start[layout.size :].any()
+    result = simulate(config, folder / "run")
+    assert result["rounds_completed"] == 1
+    assert load(folder / "run" / CHECKPOINT_FOLDER).adapter[layout.size :].any()

@@ -86,7 +86,7 @@ class Descent:
         federation = self.regime.federation
         optimizer = make_server_optimizer(federation)
         smoother = Smoother(self.adapter.layout, federation.layer_smoothing)
-        state = self.adapter.zeros() if start is None else start
+        state = (self.adapter.zeros() if start is None else start)[: self.adapter.layout.size]
         average, memory = np.zeros(state.size), OptimizerState()
         spread = self._spread()
         batches = self._batches(rows, np.random.default_rng([seed, 0]))
