@@ -4,7 +4,8 @@
 ::
 
 python -m simulations.table1 norms                    clip norms from public records
-python -m simulations.table1 tune [sst2] [medquad]    three steps for each row, on development records
+python -m simulations.table1 tune [sst2] [medquad] [sst2_later] [medquad_later]
+                                                      three steps for each row, on development records
 python -m simulations.table1 fix                      keep the best of each
 python -m simulations.table1 run [--of EXPERIMENT] [--only ROW]
 python -m simulations.table1 table                    write the tables of what is there
@@ -32,6 +33,7 @@ from simulations.grid.__main__ import main as grid
 from simulations.grid.bases import (
     FIGURE_RUN,
     MEDQUAD,
+    MEDQUAD_LATER,
     MEDQUAD_PUBLIC,
     MEDQUAD_ROWS,
     MEDQUAD_RUN,
@@ -42,15 +44,20 @@ from simulations.grid.bases import (
     STEPS_FILE,
 )
 from simulations.grid.by_task import by_task
-from simulations.grid.designs import ADAPTERS, ROWS, steps_for
 from simulations.grid.experiment import Experiment, load_experiment
 from simulations.grid.norms import median_norms
 from simulations.grid.results import read_lines, runs_of
+from simulations.grid.rows import ADAPTERS, LATER, ROWS, steps_for, system_of
 from simulations.grid.study import Study, run_study
 from simulations.grid.table import Figures, Row, make_rows, make_table, show, show_figure
 from simulations.outcome import exit_code
 
-TUNING: Final[Mapping[str, str]] = {"sst2": "table1_tuning", "medquad": "table1_medquad_tuning"}
+TUNING: Final[Mapping[str, str]] = {
+    "sst2": "table1_tuning",
+    "medquad": "table1_medquad_tuning",
+    "sst2_later": "table1_later_tuning",
+    "medquad_later": "table1_medquad_later_tuning",
+}
 """The trials, by data set."""
 
 _HEAD: Final = (
@@ -58,8 +65,11 @@ _HEAD: Final = (
     "minutes", "runs",
 )  # fmt: skip
 
-OURS: Final = ("fedpeft", "dp-selft", "fedpeft-selft")
-BASELINES: Final = ("dp-lora", "dp-lora-product-svd", "dp-bitfit", "dp-bitfit-flat", "anadp")
+OURS: Final = ("fedpeft", "dp-selft", "fedpeft-selft", "fedpeft-stream")
+BASELINES: Final = (
+    "dp-lora", "dp-lora-product-svd", "dp-lora-fedex", "dp-bitfit", "dp-bitfit-flat", "dp-bitfit-finer",
+    "anadp",
+)  # fmt: skip
 """What ours are held against at equal epsilon; ``dp-forward`` protects something else."""
 
 
@@ -85,7 +95,7 @@ def experiments_in(folder: Path) -> tuple[str, ...]:
 
 def norms() -> dict[str, dict[str, float]]:
     """The clip norm of each adapter, by data set; ``sst2_top`` is that of the figures."""
-    used = {ROWS[name].adapter for name in MEDQUAD_ROWS}
+    used = {system_of(name).adapter for name in (*MEDQUAD_ROWS, *MEDQUAD_LATER)}
     return {
         "sst2": median_norms(SST2, SST2_RUN, SST2_PUBLIC, ADAPTERS),
         "sst2_top": median_norms(SST2, FIGURE_RUN, SST2_PUBLIC, {"ffa-weight": ADAPTERS["ffa-weight"]}),
@@ -107,7 +117,7 @@ def fix(places: Places) -> dict[str, dict[str, float]]:
         experiment = load_experiment(name, places.experiments)
         rows = {row.name: row for row in make_rows(experiment, read_lines(places.lines(name)))}
         found[data] = {}
-        for system in ROWS:
+        for system in (*ROWS, *LATER):
             tried = {step: rows.get(f"{system}-step-{step:g}") for step in steps_for(system)}
             scored = {step: row.figures for step, row in tried.items() if row is not None and row.figures}
             if len(scored) == len(tried):

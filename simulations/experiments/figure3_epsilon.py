@@ -2,7 +2,8 @@
 """Figure 3, at a fixed epsilon: the noise follows from the batch, and never from the learning rate."""
 
 from simulations.grid.bases import DELTA, FIGURE_TEST, SST2, SST2_STEPS, norms_of
-from simulations.grid.designs import ADAPTERS, batches
+from simulations.grid.designs import batches
+from simulations.grid.rows import ADAPTERS
 
 EXPERIMENT = batches(
     SST2,

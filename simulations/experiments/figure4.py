@@ -5,7 +5,8 @@ The learning rate is that of the center throughout, as it is where nobody may tu
 """
 
 from simulations.grid.bases import FIGURE_TEST, SST2, SST2_FILLINGS, norms_of, steps_of
-from simulations.grid.designs import ROWS, axes, overrides_of
+from simulations.grid.designs import axes, overrides_of
+from simulations.grid.rows import ROWS
 
 _DIRICHLET = 'data.partition.kind="dirichlet"'
 _CLIP = norms_of("sst2_top")["ffa-weight"]

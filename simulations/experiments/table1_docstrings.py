@@ -5,7 +5,8 @@ Three installed packages train, an organization each. Nothing is tuned: clip nor
 """
 
 from simulations.grid.bases import DOCSTRINGS, DOCSTRINGS_RUN, MEDQUAD_ROWS, norms_of, steps_of
-from simulations.grid.designs import ROWS, table
+from simulations.grid.designs import table
+from simulations.grid.rows import ROWS
 
 EXPERIMENT = table(
     "Table 1, docstrings, epsilon 8",

@@ -5,7 +5,8 @@ Three institutes train, the steps are chosen on another's public records, and a 
 """
 
 from simulations.grid.bases import MEDQUAD, MEDQUAD_ROWS, MEDQUAD_RUN, norms_of, steps_of
-from simulations.grid.designs import ROWS, table
+from simulations.grid.designs import table
+from simulations.grid.rows import ROWS
 
 EXPERIMENT = table(
     "Table 1, MedQuAD, epsilon 8",

@@ -5,7 +5,8 @@ The references without noise are those of epsilon 8.
 """
 
 from simulations.grid.bases import SST2, SST2_FILLINGS, SST2_TEST, norms_of, steps_of
-from simulations.grid.designs import NOISELESS, ROWS, table
+from simulations.grid.designs import table
+from simulations.grid.rows import NOISELESS, ROWS
 
 EXPERIMENT = table(
     "Table 1, SST-2, epsilon 2",

@@ -2,7 +2,8 @@
 """Table 1 on SST-2 at epsilon 8: label accuracy on the test file, three seeds, every row."""
 
 from simulations.grid.bases import SST2, SST2_FILLINGS, SST2_TEST, norms_of, steps_of
-from simulations.grid.designs import ROWS, table
+from simulations.grid.designs import table
+from simulations.grid.rows import ROWS
 
 EXPERIMENT = table(
     "Table 1, SST-2, epsilon 8",

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from simulations.grid.designs import ADAPTERS, ROWS, steps_for
+from simulations.grid.rows import ADAPTERS, LATER, ROWS, steps_for
 
 _HERE: Final = Path(__file__).resolve().parents[1]
 
@@ -80,6 +80,7 @@ MEDQUAD_RUN: Final = (
 MEDQUAD_PUBLIC: Final = "medquad/cancergov.jsonl"
 MEDQUAD_DEVELOPMENT: Final = (*MEDQUAD_RUN, f'evaluation.path="{MEDQUAD_PUBLIC}"')
 MEDQUAD_ROWS: Final = ("dp-lora", "dp-bitfit", "ffa-weight", "fedpeft", "non-private")
+MEDQUAD_LATER: Final = ("dp-bitfit-finer", "fedpeft-stream")
 
 DOCSTRINGS: Final = str(_HERE / "quickstart.toml")
 DOCSTRINGS_RUN: Final = (
@@ -102,8 +103,13 @@ def norms_of(data: str) -> Mapping[str, float]:
 
 
 def steps_of(data: str) -> Mapping[str, float]:
-    """What ``python -m simulations.table1 fix`` wrote down; the middle one for rows that it did not."""
-    return {row: steps_for(row)[1] for row in ROWS} | _written(STEPS_FILE).get(data, {})
+    """What ``python -m simulations.table1 fix`` wrote down; the middle one for rows that it did not.
+
+    Args:
+        data: ``sst2``, ``medquad``, or one of them with ``_later``: for that the rows of ``LATER`` only.
+    """
+    rows = LATER if data.endswith("_later") else ROWS
+    return {row: steps_for(row)[1] for row in rows} | _written(STEPS_FILE).get(data, {})
 
 
 def _written(name: str) -> dict[str, dict[str, float]]:

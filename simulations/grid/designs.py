@@ -9,100 +9,13 @@ data, and the same number of steps to choose from.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from fedpeft.privacy.accountant import epsilon_pld
 from fedpeft.types import PrivacyEvent
+from simulations.grid.rows import ADAPTERS, STEPS, TRIALS, System, steps_for, system_of
 
 Design = dict[str, Any]
-
-STEPS: Final = (0.5, 1.5, 4.5)
-"""Lengths of a step that are tried for each row. The clip norm C of a row is the median norm of a public
-record's gradient in its adapter, and the learning rate is step / C^2: gradients of adapters differ by a
-factor of five in length, and a step of one length lowers the loss alike in all of them."""
-
-SHORT_STEPS: Final = (0.06, 0.17, 0.5)
-"""Of ``lora``: A, whose gradient is zero at first, grows with B, and longer steps throw both out."""
-
-TRIALS: Final = len(STEPS)
-
-_GRADIENTS: Final = "experiments/sst2_gradients.safetensors"
-"""Relative to the run's TOML, and made by ``python -m simulations.subspace simulations/sst2.toml --set
-'adapter.layers=[-2,-1]' --set 'training.loss_tokens="labels"' --data $FEDPEFT_DATA_ROOT/sst2/sst2_dev.jsonl
---rank 1 --out FILE``."""
-
-ADAPTERS: Final[Mapping[str, tuple[str, ...]]] = {
-    "ffa": ('adapter.kind="ffa"',),
-    "ffa-weight": ('adapter.kind="ffa"', 'adapter.start="weight"'),
-    "ffa-gradients": ('adapter.kind="ffa"', 'adapter.start="file"', f'adapter.start_file="{_GRADIENTS}"'),
-    "lora": ('adapter.kind="lora"',),
-    "lora-xs": ('adapter.kind="lora-xs"', "adapter.rank=16"),
-    "bias": ('adapter.kind="bias"',),
-}
-"""Subspaces; those with a rank of their own have it from the run, but for ``lora-xs``, whose updates are
-square."""
-
-
-@dataclass(frozen=True)
-class System:
-    """A row of Table 1.
-
-    Attributes:
-        adapter: of ``ADAPTERS``.
-        overrides: ``SELECT`` and ``WARM`` stand for what differs between data sets.
-    """
-
-    adapter: str
-    overrides: tuple[str, ...]
-
-
-_SELECTED: Final = System("ffa-weight", ('method="fedpeft-selft"', "SELECT"))
-
-ROWS: Final[Mapping[str, System]] = {
-    "dp-lora": System("lora", ('method="dp-lora"',)),
-    "dp-lora-product-svd": System("lora", ('method="dp-lora"', 'federation.aggregation="product-svd"')),
-    "dp-bitfit": System("bias", ('method="dp-bitfit"', 'privacy.clipping="automatic"')),
-    "dp-bitfit-flat": System("bias", ('method="dp-bitfit"',)),
-    "anadp": System("lora", ('method="anadp"',)),
-    "ffa": System("ffa", ('method="plain"',)),
-    "ffa-weight": System("ffa-weight", ('method="plain"',)),
-    "ffa-gradients": System("ffa-gradients", ('method="plain"',)),
-    "lora-xs": System("lora-xs", ('method="plain"',)),
-    "fedpeft": System("ffa-weight", ('method="fedpeft"',)),
-    "dp-selft": System("ffa-weight", ('method="dp-selft"', "SELECT")),
-    "fedpeft-selft": _SELECTED,
-    "dp-forward": System("ffa-weight", ('method="dp-forward"',)),
-    "pooled-dp": System("ffa-weight", ('method="pooled-dp"',)),
-    "local-only": System("ffa-weight", ('method="local-only"',)),
-    "non-private": System("ffa-weight", ('method="non-private"',)),
-    "pooled": System("ffa-weight", ('method="pooled"',)),
-}
-"""By name."""
-
-NOISELESS: Final = ("non-private", "pooled")
-"""References that find the same at every epsilon."""
-
-
-def _without(override: str) -> System:
-    return System(_SELECTED.adapter, (*_SELECTED.overrides, override))
-
-
-ABLATIONS: Final[Mapping[str, System]] = {
-    "full": _SELECTED,
-    "allocation-off": _without('privacy.allocation="uniform"'),
-    "selection-off": ROWS["fedpeft"],
-    "random-layers": _without('selection.selector="random-k"'),
-    "warm-start-only": System("ffa-weight", ('method="plain"', "WARM")),
-    "lambda1-0": _without("federation.lambda1=0.0"),
-    "lambda2-0": _without("privacy.lambda2=0.0"),
-}
-"""Of the full method, one part taken away at a time."""
-
-
-def steps_for(row: str) -> tuple[float, ...]:
-    """Those that are tried for a row."""
-    return SHORT_STEPS if ROWS[row].adapter == "lora" else STEPS
 
 
 def tuning(
@@ -114,7 +27,7 @@ def tuning(
 ) -> Design:
     """``TRIALS`` cells for each row, on public records that no row is reported on, with their own seed."""
     cells = [
-        {"name": f"{row}-step-{step:g}", "set": overrides_of(ROWS[row], fillings, norms, step)}
+        {"name": f"{row}-step-{step:g}", "set": overrides_of(system_of(row), fillings, norms, step)}
         for row in rows
         for step in steps_for(row)
     ]

@@ -23,6 +23,7 @@ from simulations.grid.cells import run_experiment
 from simulations.grid.experiment import Experiment, load_experiment
 from simulations.grid.norms import median_norms
 from simulations.grid.results import pack_scores, read_lines, unpack_scores
+from simulations.grid.rows import ADAPTERS, LATER, NOISELESS, ROWS, TRIALS, steps_for
 from simulations.grid.table import make_rows
 
 EXPERIMENTS = Places().experiments
@@ -66,7 +67,12 @@ def test_the_parts_are_all_there(committed: dict[str, Experiment]) -> None:
     assert {name for name in committed if name.startswith("table1")} == {
         "table1_ablations",
         "table1_docstrings",
+        "table1_docstrings_later",
+        "table1_later",
+        "table1_later_tuning",
         "table1_medquad",
+        "table1_medquad_later",
+        "table1_medquad_later_tuning",
         "table1_medquad_tuning",
         "table1_sst2_epsilon2",
         "table1_sst2_epsilon8",
@@ -79,8 +85,8 @@ def test_the_parts_are_all_there(committed: dict[str, Experiment]) -> None:
 @pytest.mark.parametrize("name", ["table1_sst2_epsilon2", "table1_sst2_epsilon8"])
 def test_rows_share_unit_epsilon_steps_and_records(committed: dict[str, Experiment], name: str) -> None:
     cells = committed[name].cells
-    without = designs.NOISELESS if name == "table1_sst2_epsilon2" else ()
-    assert {cell.name for cell in cells} == designs.ROWS.keys() - {*without}
+    without = NOISELESS if name == "table1_sst2_epsilon2" else ()
+    assert {cell.name for cell in cells} == ROWS.keys() - {*without}
     shared = {
         (
             cell.config.privacy.epsilon,
@@ -96,13 +102,23 @@ def test_rows_share_unit_epsilon_steps_and_records(committed: dict[str, Experime
     assert len(shared) == 1
 
 
-@pytest.mark.parametrize(("data", "name"), [("sst2", "table1_sst2_epsilon8"), ("medquad", "table1_medquad")])
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("sst2", "table1_sst2_epsilon8"),
+        ("medquad", "table1_medquad"),
+        ("sst2_later", "table1_later"),
+        ("medquad_later", "table1_medquad_later"),
+    ],
+)
 def test_every_row_has_as_many_trials_on_other_records(
     committed: dict[str, Experiment], data: str, name: str
 ) -> None:
     trials, test = committed[table1.TUNING[data]], committed[name]
     by_row = [cell.name.rpartition("-step-")[0] for cell in trials.table.cells]
-    assert {by_row.count(row.name) for row in test.table.cells} == {designs.TRIALS}
+    mine = [row.name for row in test.table.cells if (row.name in LATER) == data.endswith("_later")]
+    assert {by_row.count(row) for row in mine} == {TRIALS}
+    assert {*by_row} == {*mine}
     assert {cell.config.evaluation.path for cell in trials.cells}.isdisjoint(
         {cell.config.evaluation.path for cell in test.cells}
     )
@@ -110,6 +126,18 @@ def test_every_row_has_as_many_trials_on_other_records(
     for cell in (*trials.cells, *test.cells):  # nor does what they are chosen on train
         trained = {site.path for site in cell.config.sites} | {cell.config.data.partition.path}
         assert cell.config.evaluation.path not in trained
+
+
+@pytest.mark.parametrize("name", ["table1_later", "table1_medquad_later", "table1_docstrings_later"])
+def test_rows_that_came_later_stand_beside_the_same_cells(
+    committed: dict[str, Experiment], name: str
+) -> None:
+    """What they are compared with is not run again: it is the cell of the first table."""
+    first = {"table1_later": "table1_sst2_epsilon8"}.get(name, name.removesuffix("_later"))
+    known = {cell.identity for cell in committed[first].cells}
+    for cell in committed[name].cells:
+        assert (cell.identity in known) == (cell.name not in LATER)
+    assert committed[name].table.seeds == committed[first].table.seeds
 
 
 def test_epsilon_does_not_move_with_the_learning_rate(committed: dict[str, Experiment]) -> None:
@@ -131,22 +159,22 @@ def test_a_fixed_multiplier_is_found_again(committed: dict[str, Experiment]) -> 
     assert all(0.79 < multiplier <= 0.8001 for multiplier in multipliers)
 
 
-ONES = dict.fromkeys(designs.ADAPTERS, 1.0)
+ONES = dict.fromkeys(ADAPTERS, 1.0)
 
 
 def test_table_1_is_tuned_fixed_run_and_written(places: Places) -> None:
-    rows = ("ffa-weight", "non-private", "local-only")
+    names = ("ffa-weight", "non-private", "local-only")
     base = "../run.toml"
-    done(places, table1.TUNING["sst2"], designs.tuning(base, TINY, {}, ONES, rows))
+    done(places, table1.TUNING["sst2"], designs.tuning(base, TINY, {}, ONES, names))
     assert table1.main(["fix"], places) == 0
     found = json.loads((places.experiments / bases.STEPS_FILE).read_text())
     assert found.keys() == {"sst2"}
     steps = found["sst2"]
-    assert steps.keys() == {*rows}
-    assert all(step in designs.steps_for(row) for row, step in steps.items())
+    assert steps.keys() == {*names}
+    assert all(step in steps_for(row) for row, step in steps.items())
     design = designs.table(
         "A tiny table", base, TINY, {}, ONES, steps,
-        rows={row: designs.ROWS[row] for row in rows}, reference="ffa-weight", seeds=(1,),
+        rows={row: ROWS[row] for row in names}, reference="ffa-weight", seeds=(1,),
     )  # fmt: skip
     made(places, "table1_tiny", design)
     assert table1.main(["run"], places) == 0
@@ -162,7 +190,7 @@ def test_table_1_is_tuned_fixed_run_and_written(places: Places) -> None:
 def test_figures_of_each_task_apart(places: Places) -> None:
     design = designs.table(
         "Tasks", "../run.toml", TINY, {}, ONES, {"ffa": 0.5},
-        rows={"ffa": designs.ROWS["ffa"]}, reference="ffa", seeds=(1,),
+        rows={"ffa": ROWS["ffa"]}, reference="ffa", seeds=(1,),
     )  # fmt: skip
     done(places, "table1_tasks", design | {"by_task": True})
     (line,) = read_lines(places.lines("table1_tasks"))
@@ -194,7 +222,7 @@ def test_a_cell_that_fails_has_no_tasks(places: Places, monkeypatch: pytest.Monk
     monkeypatch.setattr(cells_module, "tasks_of", fails)
     design = designs.table(
         "Tasks", "../run.toml", TINY, {}, ONES, {"ffa": 0.5},
-        rows={"ffa": designs.ROWS["ffa"]}, reference="ffa", seeds=(1,),
+        rows={"ffa": ROWS["ffa"]}, reference="ffa", seeds=(1,),
     )  # fmt: skip
     done(places, "table1_tasks", design | {"by_task": True})
     (line,) = read_lines(places.lines("table1_tasks"))

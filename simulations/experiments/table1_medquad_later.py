@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two rows of 2026-11-23 on MedQuAD at epsilon 8, beside the two that they come after.
+
+What `fedpeft` could do better was found on development records (`improvement_medquad`), and is tested here.
+"""
+
+from simulations.grid.bases import MEDQUAD, MEDQUAD_LATER, MEDQUAD_RUN, norms_of, steps_of
+from simulations.grid.designs import table
+from simulations.grid.rows import system_of
+
+_ROWS = ("dp-bitfit", "fedpeft", *MEDQUAD_LATER)
+
+EXPERIMENT = table(
+    "Table 1, MedQuAD, epsilon 8: rows of 2026-11-23",
+    MEDQUAD,
+    [*MEDQUAD_RUN, "privacy.epsilon=8.0"],
+    {},
+    norms_of("medquad"),
+    steps_of("medquad") | steps_of("medquad_later"),
+    rows={name: system_of(name) for name in _ROWS},
+    reference="dp-bitfit-finer",
+)
