@@ -43,8 +43,8 @@ class Checkpoint:
     Attributes:
         run_id: of the schedules that the sites committed.
         rounds_completed: 0 before the first round.
-        adapter: ``(d,)`` float32, as the next round's requests carry it.
-        average: ``(d,)`` float64, of the adapters of all rounds; no request depends on it.
+        adapter: ``(D,)`` float32, as the next round's requests carry it.
+        average: ``(D,)`` float64, of the adapters of all rounds; no request depends on it.
         optimizer: arrays of the server optimizer.
         statistics: arrays that the noise allocation learnt from releases.
         scales: ``(S,)`` that they led to, for the next round; empty before the first. Kept, so that another
@@ -85,7 +85,7 @@ class Checkpoint:
         )
 
     def released(self, *, averaged: bool) -> FloatVector:
-        """``(d,)`` what is evaluated and exported: the average of all rounds' adapters, or the last one."""
+        """``(D,)`` what is evaluated and exported: the average of all rounds' adapters, or the last one."""
         return self.average.astype(np.float32) if averaged else self.adapter
 
     def events_with(self, newer: Mapping[str, PrivacyEvent]) -> dict[str, tuple[PrivacyEvent, ...]]:

@@ -28,7 +28,7 @@ class Delivery:
     Attributes:
         run_id: of the run that the site has committed to.
         layout_digest: ``Adapter.digest`` of the adapter both sides must have built.
-        adapter: ``(d,)`` float32, the state that the run exports.
+        adapter: ``(D,)`` float32, the state that the run exports.
         result: the bytes of ``result.json``.
         config: of ``config.toml``.
         rounds: of ``rounds.jsonl``.

@@ -11,6 +11,7 @@ import logging
 from pathlib import Path
 from typing import Final
 
+from fedpeft.adapters.adapter import Adapter
 from fedpeft.aggregation.products import maker_of
 from fedpeft.aggregation.server_optimizer import make_server_optimizer
 from fedpeft.aggregation.smoothing import Smoother
@@ -18,6 +19,7 @@ from fedpeft.checkpoint import FILE_NAME, Checkpoint, load
 from fedpeft.config import RunConfig
 from fedpeft.errors import RunDirectoryError
 from fedpeft.federation import CHECKPOINT_FOLDER, Outcome, RoundPlan, run_rounds
+from fedpeft.parts import parts_of
 from fedpeft.plan import Plan
 from fedpeft.privacy.allocation.allocator import Allocator
 from fedpeft.privacy.events import POISSON_GAUSSIAN
@@ -55,7 +57,7 @@ def train_writer(
         folder: of the synthetic data; rounds that are complete are gone on from.
 
     Returns:
-        ``(d,)`` the adapter's state; ``None`` where no round was completed.
+        ``(D,)`` the adapter's state; ``None`` where no round was completed.
 
     Raises:
         KeyboardInterrupt: it was interrupted; what is complete is kept.
@@ -77,7 +79,7 @@ def train_writer(
     fresh = Checkpoint.fresh(booth.begun.run_id, workspace.adapter.zeros(), {}, schedules)
     outcome = run_rounds(
         transport,
-        _round_plan(config, plan, workspace.adapter.digest, booth.num_present),
+        _round_plan(config, plan, workspace.adapter, booth.num_present),
         begun or fresh,
         schedule=lambda _facts: schedules,
         new_aggregator=maker_of(config.federation.aggregation, workspace.adapter),
@@ -93,7 +95,7 @@ def train_writer(
     return state.released(averaged=config.federation.average_iterates) if state.rounds_completed else None
 
 
-def _round_plan(config: RunConfig, plan: Plan, digest: str, num_sites: int) -> RoundPlan:
+def _round_plan(config: RunConfig, plan: Plan, adapter: Adapter, num_sites: int) -> RoundPlan:
     """Noise is the same in all segments; sites that fail are gone on without, as by a vote."""
     same = config.privacy.model_copy(update={"allocation": "uniform", "drop_after": 0})
     return RoundPlan(
@@ -102,7 +104,7 @@ def _round_plan(config: RunConfig, plan: Plan, digest: str, num_sites: int) -> R
         allocator=Allocator.of(same, plan.layout),
         smoother=Smoother(plan.layout, config.federation.layer_smoothing),
         clipping=config.privacy.clipping,
-        layout_digest=digest,
+        layout_digest=adapter.digest,
         num_sites=num_sites,
         min_sites=1,
         deadline_s=config.federation.deadline_s,
@@ -110,6 +112,7 @@ def _round_plan(config: RunConfig, plan: Plan, digest: str, num_sites: int) -> R
         wire_type=config.federation.wire_type,
         spent=Spending(plan.delta).record,
         stage=SYNTHESIS,
+        parts=parts_of(config, adapter),
     )
 
 

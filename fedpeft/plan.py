@@ -15,6 +15,7 @@ from fedpeft.config import RunConfig, missing_files, warnings_of
 from fedpeft.config.parties import in_one_place
 from fedpeft.config.presets import method_facts
 from fedpeft.dimensions import DimensionRule, dimension_rule, signal_over_noise
+from fedpeft.errors import ConfigError
 from fedpeft.guarantee import guarantee, site_epsilons
 from fedpeft.input_noise import input_noise, needs_a_prefix
 from fedpeft.methods.base import find as find_method
@@ -29,6 +30,8 @@ from fedpeft.synthesis.budget import TradeOff
 from fedpeft.types import TRAINING, JsonDict, Layout, PrivacyEvent, Schedule
 
 _BYTES_PER_VALUE: Final = 4
+_MOST_BYTES: Final = 2**31  # of a message of gRPC
+_MUCH_CARRIED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +182,8 @@ def make_plan(config: RunConfig) -> Plan:
     blocks = len(layout.blocks)
     told = (
         *(synthesis.warnings() if synthesis else ()),
-        *_generator_warnings(config, sites, layout.size),
+        *_generator_warnings(config, sites, _mean_size(sizes, sites)),
+        *_carried_warnings(config, layout),
         *_block_warnings(config, sites, blocks),
     )
     return Plan(
@@ -208,7 +212,7 @@ def make_plan(config: RunConfig) -> Plan:
 
 def _trained_sizes(config: RunConfig, skeleton: nn.Module, layout: Layout) -> list[int]:
     """Numbers that each site trains: all, or those of its rank."""
-    ranks = {site.name: site.rank for site in config.sites}
+    ranks = {s.name: None if s.rank is None else min(s.rank, config.adapter.rank) for s in config.sites}
     own = {rank: config.adapter.model_copy(update={"rank": rank}) for rank in ranks.values() if rank}
     found = {rank: plan_layout(skeleton, adapter).size for rank, adapter in own.items()}
     return [found.get(ranks[name] or 0, layout.size) for name in config.declared_units]
@@ -220,7 +224,30 @@ def _mean_size(sizes: Sequence[int], sites: Sequence[SitePlan]) -> float:
     return sum(size * square for size, square in zip(sizes, squares, strict=True)) / sum(squares)
 
 
-def _generator_warnings(config: RunConfig, sites: tuple[SitePlan, ...], size: int) -> tuple[str, ...]:
+def _carried_warnings(config: RunConfig, layout: Layout) -> tuple[str, ...]:
+    """Where rounds bring sites far more than they train.
+
+    Raises:
+        ConfigError: a request would be larger than any message may be.
+    """
+    key = f"adapter.residual_rank = {config.adapter.residual_rank}"
+    carried = layout.state_size - layout.size
+    size = _BYTES_PER_VALUE * layout.state_size
+    if size >= _MOST_BYTES:
+        raise ConfigError(
+            f"{key}: a request would have {size:,} bytes, and must have fewer than {_MOST_BYTES:,}; "
+            "lower it, or train fewer adapter.layers"
+        )
+    if carried < _MUCH_CARRIED * layout.size:
+        return ()
+    return (
+        f"{key}: rounds carry {carried:,} numbers beside the {layout.size:,} that are trained, "
+        f"{size / 1e6:,.0f} MB to each site in a round; lower it, or take federation.aggregation = "
+        '"product-svd"',
+    )
+
+
+def _generator_warnings(config: RunConfig, sites: tuple[SitePlan, ...], size: float) -> tuple[str, ...]:
     """Where noise drowns what a generator could learn."""
     if not sites[0].before:
         return ()

@@ -25,6 +25,7 @@ from fedpeft.federation import CHECKPOINT_FOLDER, Outcome, RoundPlan, run_rounds
 from fedpeft.folder import RESULT_FILE
 from fedpeft.layer_choice import read_choice, rounds_of
 from fedpeft.model_card import write_card
+from fedpeft.parts import parts_of
 from fedpeft.plan import Plan, make_plan
 from fedpeft.privacy.allocation.allocator import Allocator
 from fedpeft.privacy.metric import EvaluatingTransport
@@ -178,7 +179,7 @@ def _rounds(
             wire_type=config.federation.wire_type,
             spent=Spending(plan.delta).record,
             first=plan.steps_before // config.training.local_steps,
-            parts={s.name: workspace.adapter.part(s.rank) for s in config.sites if s.rank is not None},
+            parts=parts_of(config, workspace.adapter),
         ),
         checkpoint,
         schedule=scheduler(config, plan, checkpoint.run_id),

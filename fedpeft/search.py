@@ -165,7 +165,8 @@ class Search:
         num_blocks = len(self.shapes.blocks)
         settings = self.config.adapter.model_copy(update={"layers": "all"})
         narrowest = min(min(t.in_features, t.out_features) for t in find_targets(self.model, settings))
-        ranks = {rank for rank in _RANKS if rank <= narrowest} | {settings.rank}
+        least = max((site.rank or 1 for site in self.config.sites), default=1)  # no site may have more
+        ranks = {rank for rank in _RANKS if least <= rank <= narrowest} | {settings.rank}
         tops = {blocks for blocks in _BLOCKS if blocks < num_blocks} | {num_blocks}
         found = {}
         for blocks in sorted(tops):

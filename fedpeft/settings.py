@@ -71,8 +71,8 @@ class AdapterSettings(Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Public seed of A. It is not a secret and needs no entropy."""
     residual_rank: Annotated[int, Field(ge=0, le=16384)] = 0
-    """Directions of each module that the aggregation `fedex` carries beside the adapter, untrained; 0: as
-    many as a run can fill, rounds x (sites - 1) x rank. Every party needs the same."""
+    """Directions of each module that the aggregation `fedex` carries beside the adapter, untrained; left out
+    with it: rounds x (sites - 1) x rank, at most 1024. A deployment names it, the same at every party."""
 
 
 class Named(Section):

@@ -67,11 +67,12 @@ def _halves_and_doubles(value: int) -> tuple[int, ...]:
 
 
 ALLOCATION: Final = "privacy.allocation"
+RANK: Final = "adapter.rank"
 
 KNOBS: Final = (
     Knob("training.learning_rate", lambda rate: (rate / 4, rate / 2, rate * 2, rate * 4)),
     Knob("federation.rounds", _halves_and_doubles),
-    Knob("adapter.rank", _halves_and_doubles),
+    Knob(RANK, _halves_and_doubles),
     Knob(
         ALLOCATION,
         lambda _rule: option_names(ALLOCATION),
@@ -104,7 +105,9 @@ def tune(
     began = monotonic()
     backbone = backbone or load_backbone(config.model)
     tried: list[JsonDict] = []
-    knobs = [knob for knob in KNOBS if knob.key != ALLOCATION or config.privacy.allocation_start is None]
+    fixed = {ALLOCATION} if config.privacy.allocation_start is not None else set()
+    fixed |= {RANK} if any(site.rank is not None for site in config.sites) else set()
+    knobs = [knob for knob in KNOBS if knob.key not in fixed]
     total = 1 + sum(len(knob.changes(config)) for knob in knobs)
 
     def attempt(some: RunConfig) -> Outcome:

@@ -185,7 +185,7 @@ class TrainRequest:
         parts = (
             self.run_id, self.request_id, self.round_number, self.local_steps, self.learning_rate,
             self.noise_multiplier, self.sampling_rate, self.scales, self.clipping, self.layout_digest,
-            self.protocol, self.task_weights, self.stage, self.rank,
+            self.protocol, self.task_weights, self.stage, *([self.rank] if self.rank else []),
         )  # fmt: skip
         digest = hashlib.sha256(repr(parts).encode())
         digest.update(np.ascontiguousarray(self.adapter, dtype="<f4").tobytes())

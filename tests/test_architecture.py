@@ -26,14 +26,15 @@ ROOT = Path(__file__).resolve().parents[1]
 LONGEST_FILE = 300
 
 ORDER = (
-    "layout", "types", "wire_types", "errors", "cache", "shared", "settings", "stage_settings", "methods",
-    "data", "backbone", "adapters", "privacy", "delivery", "training", "evaluation", "site",
-    "aggregation", "checkpoint", "federation", "private_evaluation", "synthesis", "selection",
-    "config", "dimensions", "guarantee", "input_noise", "votes", "site_plan", "plan", "cost", "search",
-    "proposal", "speed", "layer_choice", "subspace", "forecast", "tuning", "folder", "timing", "stopwatch",
-    "run_sources", "workspace", "spending", "generation", "allocation_start", "warm_start", "reporter",
-    "curve", "result", "model_card", "tracker", "stages", "run", "adapter_evaluation", "audit", "doctor",
-    "report", "flower", "deployment", "baselines", "api", "testing", "cli", "__main__",
+    "layout", "types", "wire_types", "errors", "cache", "shared", "settings", "stage_settings",
+    "methods", "data", "backbone", "adapters", "privacy", "delivery", "training", "evaluation", "site",
+    "aggregation", "checkpoint", "federation", "private_evaluation", "synthesis", "selection", "config",
+    "dimensions", "guarantee", "input_noise", "votes", "site_plan", "parts", "plan", "cost", "search",
+    "proposal", "speed", "layer_choice", "subspace", "forecast", "tuning", "folder", "timing",
+    "stopwatch", "run_sources", "workspace", "spending", "generation", "allocation_start", "warm_start",
+    "reporter", "curve", "result", "model_card", "tracker", "stages", "run", "adapter_evaluation",
+    "audit", "doctor", "report", "flower", "deployment", "baselines", "api", "testing", "cli",
+    "__main__",
 )  # fmt: skip
 """The parts of the package; each may import those before it."""
 

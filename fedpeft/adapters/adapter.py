@@ -107,6 +107,8 @@ class Adapter:
                     tensor.copy_(flat[segment.slice].view(segment.shape))
                 else:
                     tensor.zero_()
+        for module in self.modules:
+            module.count_carried()
 
     @contextmanager
     def recording(self) -> Iterator[GradientSink]:

@@ -39,6 +39,8 @@ class AdaptedLinear(nn.Module, ABC):
         """The index of the segment of each trained tensor, in the order of ``trained``."""
         self.residual: tuple[Tensor, Tensor] | None = None
         """``(U, V)`` of shapes ``(out, q)`` and ``(q, in)``: U V is added to the weight and never trained."""
+        self.num_carried = 0
+        """Directions of it that anything was written to; they come first."""
 
     @property
     def weight(self) -> Tensor:
@@ -65,9 +67,10 @@ class AdaptedLinear(nn.Module, ABC):
 
     def add_residual(self, x: Tensor, y: Tensor) -> Tensor:
         """``y`` with the output of what is carried beside the update, if anything is."""
-        if self.residual is None:
+        if self.residual is None or not self.num_carried:
             return y
-        left, right = (factor.to(x.dtype) for factor in self.residual)
+        left, right = self.residual[0][:, : self.num_carried], self.residual[1][: self.num_carried]
+        left, right = left.to(x.dtype), right.to(x.dtype)
         projected = x.flatten(0, 1) @ right.t()
         return torch.addmm(y.flatten(0, 1), projected, left.t()).view_as(y)
 
@@ -78,14 +81,19 @@ class AdaptedLinear(nn.Module, ABC):
         self.residual = (left, right)
         return self.residual
 
+    def count_carried(self) -> None:
+        """Look which directions of the residual are in use, after it was filled."""
+        if self.residual is not None:
+            used = self.residual[0].abs().sum(0).nonzero()
+            self.num_carried = int(used.max()) + 1 if used.numel() else 0
+
     def whole_update(self) -> tuple[Tensor, Tensor]:
         """``(B, A)`` of all that is added to the weight: the factors, and after them what is carried."""
         b, a = self.factors()
         if self.residual is None:
             return b, a
-        left, right = self.residual
-        used = int(left.abs().sum(0).count_nonzero())  # columns that nothing was written to are at the end
-        return torch.cat((b, left[:, :used]), dim=1), torch.cat((a, right[:used]), dim=0)
+        left, right = self.residual[0][:, : self.num_carried], self.residual[1][: self.num_carried]
+        return torch.cat((b, left), dim=1), torch.cat((a, right), dim=0)
 
     @abstractmethod
     def add_update(self, x: Tensor, y: Tensor) -> Tensor:
@@ -159,8 +167,8 @@ class AdapterKind(ABC):
 
 
 def residual_shapes(out_features: int, in_features: int, rank: int) -> Mapping[str, tuple[int, int]]:
-    """Shapes of the two factors of what a module carries; a higher rank than its weight has is of no use."""
-    rank = min(rank, out_features, in_features)
+    """Shapes of the two factors of what a module carries: no more numbers than its weight has."""
+    rank = min(rank, max(1, out_features * in_features // (out_features + in_features)))
     return {"residual.B": (out_features, rank), "residual.A": (rank, in_features)}
 
 

@@ -84,7 +84,7 @@ def layout_of(targets: tuple[Target, ...], kind: AdapterKind, rank: int, residua
         targets: the modules.
         kind: of the adapter.
         rank: of what is trained.
-        residual_rank: of what is carried beside it, in each module at most the smaller side of its weight.
+        residual_rank: of what is carried beside it, in each module no more numbers than its weight has.
     """
     segments: list[Segment] = []
     start = 0

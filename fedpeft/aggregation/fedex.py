@@ -67,7 +67,8 @@ class Rule(Aggregator):
         b, a = best_sum([old, *apart], [1.0, *self._kept.shares], left.shape[1])
         lengths = np.linalg.norm(b, axis=0)
         b[:, lengths <= _NOTHING * lengths.max(initial=0.0)] = 0.0  # there by rounding alone
-        carried[places[0]], carried[places[1]] = b.ravel(), a.ravel()
+        roots = np.sqrt(np.where(b.any(axis=0), lengths, 1.0))  # half the scale to each, for narrow types
+        carried[places[0]], carried[places[1]] = (b / roots).ravel(), (roots[:, None] * a).ravel()
 
 
 def _apart(every: Sequence[Factors], mean: Factors) -> list[Factors]:

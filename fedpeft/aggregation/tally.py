@@ -172,13 +172,18 @@ class Tally:
         scales = np.array(self.asks[self.answered[0]].request.scales)
         squares = np.where(scales < FROZEN_SCALE, scales, 0.0) ** 2
         spread = np.repeat(squares, [segment.size for segment in layout.segments])
+        shares = self._noise_shares()
+        return spread * self.noise_variance * (1.0 if shares is None else shares)
+
+    def _noise_shares(self) -> DoubleVector | None:
+        """``(d,)`` of ``noise_variance``, what each coordinate has of it; ``None`` where all train all."""
         parts = [(self._noise_of(site), self.asks[site].part) for site in self.answered]
         if not any(part.rank for _, part in parts):
-            return spread * self.noise_variance
-        by_coordinate = np.zeros(spread.size)
-        for noise, part in parts:
-            by_coordinate += noise * part.lift(np.ones(part.size))
-        return spread * by_coordinate
+            return None
+        noise = np.zeros(parts[0][1].whole.size)
+        for own, part in parts:
+            noise += own * part.lift(np.ones(part.size))
+        return np.asarray(noise / self.noise_variance)
 
     def observation(self, mean: DoubleVector) -> Observation:
         """What the round released, as a mean gradient with its noise.
@@ -188,12 +193,14 @@ class Tally:
         """
         request = self.asks[self.answered[0]].request  # in what matters here all are alike
         moved = request.learning_rate * request.local_steps
+        shares, segments = self._noise_shares(), self.asks[self.answered[0]].part.whole.segments
         return Observation(
             gradient=mean / -moved,
             adapter=request.adapter[: mean.size],
             scales=request.scales,
             unit_noise=self.noise_variance / moved**2,
             unclipped=(1 + math.fsum(self.votes) / self._weight) / 2 if self.votes else None,
+            noise_shares=None if shares is None else np.array([shares[s.slice].mean() for s in segments]),
         )
 
     def record(self, update_norm: float, train_seconds: float, aggregate_seconds: float) -> JsonDict:

@@ -18,12 +18,13 @@ from fedpeft.aggregation.products import maker_of
 from fedpeft.aggregation.server_optimizer import OptimizerState, make_server_optimizer
 from fedpeft.aggregation.smoothing import Smoother
 from fedpeft.aggregation.stepping import move
+from fedpeft.parts import parts_of
 from fedpeft.privacy.randomness import Randomness
 from fedpeft.privacy.sampling import poisson_sample
 from fedpeft.training.batches import plan_batches, token_budget
 from fedpeft.training.gradients import unit_gradients
 from fedpeft.training.local import Units
-from fedpeft.types import FloatVector
+from fedpeft.types import FloatVector, Part
 from fedpeft.workspace import Workspace
 
 Unprotected = Literal["pooled", "federated"]
@@ -44,13 +45,13 @@ def train_unprotected(
         on_round: called with (rounds done, all rounds).
 
     Returns:
-        What the run would evaluate, ``(d,)``: the average of the rounds' adapters, or the last of them.
+        What the run would evaluate, ``(D,)``: the average of the rounds' adapters, or the last of them.
 
     Raises:
         FedpeftError: the first round moved no weight, or a round made one that is not finite.
     """
     config = workspace.config
-    parties = _parties(workspace, kind)
+    parties, parts = _parties(workspace, kind), parts_of(config, workspace.adapter)
     new_aggregator = maker_of(config.federation.aggregation, workspace.adapter)
     optimizer = make_server_optimizer(config.federation)
     smoother = Smoother(workspace.adapter.layout, config.federation.layer_smoothing)
@@ -62,7 +63,8 @@ def train_unprotected(
             for name, (units, declared_units) in parties.items():
                 randomness = _randomness(config.run.seed, kind, name, number)
                 expected_batch = config.training.sampling_rate * declared_units
-                update = exact_update(workspace, units, state, expected_batch, randomness)
+                part = parts.get(name) or Part.everything(workspace.adapter.layout)
+                update = exact_update(workspace, units, state, expected_batch, randomness, part)
                 aggregator.add(update, expected_batch)
             moved = move(number, state, aggregator, silence, smoother, optimizer, memory)
             state, memory, average = moved.adapter, moved.optimizer, include(average, moved.adapter, number)
@@ -72,7 +74,12 @@ def train_unprotected(
 
 
 def exact_update(
-    workspace: Workspace, units: Units, start: FloatVector, expected_batch: float, randomness: Randomness
+    workspace: Workspace,
+    units: Units,
+    start: FloatVector,
+    expected_batch: float,
+    randomness: Randomness,
+    part: Part | None = None,
 ) -> FloatVector:
     """The difference that a round's local steps make, without clipping and noise. NOT PRIVATE.
 
@@ -82,6 +89,7 @@ def exact_update(
         start: ``(D,)`` float32.
         expected_batch: the divisor of the sum of gradients.
         randomness: of the choice of units.
+        part: what the party trains; the rest of the difference is zeros. Default: all.
     """
     training, adapter = workspace.config.training, workspace.adapter
     state = start.astype(np.float64)
@@ -94,7 +102,8 @@ def exact_update(
             gradients = unit_gradients(workspace.model, adapter, batch, workspace.execution)
             for segment, gradient in zip(adapter.layout.segments, gradients, strict=True):
                 total[segment.slice] += gradient.double().sum(0).flatten().cpu().numpy()
-        trained -= training.learning_rate * total / expected_batch
+        own = total if part is None else part.lift(part.take(total))
+        trained -= training.learning_rate * own / expected_batch
     difference: FloatVector = (trained - start[: trained.size]).astype(np.float32)
     return difference
 

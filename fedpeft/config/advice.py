@@ -21,7 +21,8 @@ def missing_files(config: RunConfig) -> list[str]:
 
 def warnings_of(config: RunConfig) -> list[str]:
     """What weakens the claim or the training without being an error, one line each, with the figures."""
-    return [*_about_delta(config), *_about_batches(config), *_about_disclosure(config)]
+    about = (_about_delta, _about_batches, _about_ranks, _about_disclosure)
+    return [line for tell in about for line in tell(config)]
 
 
 def _missing(config: RunConfig) -> Iterator[str]:
@@ -77,6 +78,24 @@ def _about_batches(config: RunConfig) -> Iterator[str]:
                 f"training.sampling_rate = {rate:g}: an expected batch of {expected_batch:.3g} units at site "
                 f"{name} ({num_units} units), below 1; most of its steps are noise alone: raise the rate"
             )
+
+
+def _about_ranks(config: RunConfig) -> Iterator[str]:
+    adapter, ranks = config.adapter, [site.rank or config.adapter.rank for site in config.sites]
+    if ranks and max(ranks) < adapter.rank:
+        yield (
+            f"adapter.rank = {adapter.rank}: no site trains more than {max(ranks)} of these directions, and "
+            "the others are only sent; lower it"
+        )
+    if config.federation.aggregation != "fedex" or adapter.kind != "lora":
+        return
+    room = config.federation.rounds * (len(config.sites) - 1) * adapter.rank
+    if adapter.residual_rank < room:
+        yield (
+            f"adapter.residual_rank = {adapter.residual_rank}: {room} directions can be left over in "
+            f"{config.federation.rounds} rounds; where a weight has more, the nearest matrix of this rank is "
+            "kept and means are not exact"
+        )
 
 
 def _about_disclosure(config: RunConfig) -> Iterator[str]:

@@ -24,12 +24,17 @@ def _residual(config: RunConfig) -> Iterator[Problem]:
         return
     if not adapter.residual_rank and len(config.sites) > 1:
         rule = 'must be at least 1 with federation.aggregation = "fedex", which carries what means lack'
-        yield Problem((key, _RULE), f"{key} = 0: {rule}; set it")
+        every = ", and the same in every SITE.toml" if config.data.source == "sites" else ""
+        yield Problem((key, _RULE, "data.source"), f"{key} = 0: {rule}; set it{every}")
     completes = 'with federation.aggregation = "fedex", whose residual completes the sites\' mean itself'
     if federation.average_iterates:
         name = "federation.average_iterates"
         yield Problem((name, _RULE), f"{name} = true: must be false {completes}; set it so")
-    for name, wanted in (("server_optimizer", "sgd"), ("server_learning_rate", 1.0)):
+    for name, wanted in (
+        ("server_optimizer", "sgd"),
+        ("server_learning_rate", 1.0),
+        ("layer_smoothing", 0.0),
+    ):
         found = getattr(federation, name)
         if found != wanted:
             line = f"federation.{name} = {shown(found)}: must be {shown(wanted)} {completes}; leave it out"

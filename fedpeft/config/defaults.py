@@ -96,7 +96,10 @@ def _fill_units(raw: dict[str, Any], declared_units: int) -> None:
 
 
 def fill_residual(raw: dict[str, Any]) -> None:
-    """Room for all that ``fedex`` can leave over, and no average of what must stay together."""
+    """Room for all that ``fedex`` can leave over, and no average of what must stay together.
+
+    In a deployment the room is named, since every organization's own file needs the same.
+    """
     adapter, federation = (raw.get(name) for name in ("adapter", "federation"))
     if not (isinstance(adapter, dict) and isinstance(federation, dict)):
         return
@@ -104,8 +107,9 @@ def fill_residual(raw: dict[str, Any]) -> None:
         return
     federation.setdefault("average_iterates", False)
     rounds, rank = federation.get("rounds", _DEFAULT_ROUNDS), adapter.get("rank", _DEFAULT_RANK)
-    sites = raw.get("sites")
-    if type(rounds) is int and type(rank) is int and isinstance(sites, list):
+    data, sites = raw.get("data"), raw.get("sites")
+    deployed = isinstance(data, dict) and data.get("source") == "sites"
+    if type(rounds) is int and type(rank) is int and isinstance(sites, list) and not deployed:
         room = rounds * (len(sites) - 1) * rank
         adapter.setdefault("residual_rank", max(0, min(room, _MOST_CARRIED)))
 

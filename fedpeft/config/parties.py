@@ -27,6 +27,7 @@ def in_one_place(config: RunConfig) -> RunConfig:
 def _of_one(config: RunConfig, site: SiteSettings) -> RunConfig:
     """Blocks and rows that were made for the whole run are not made again."""
     changes: dict[str, Section] = {
+        "adapter": config.adapter.model_copy(update={"residual_rank": 0}),  # one site leaves nothing over
         "selection": config.selection.model_copy(update={"selector": None}),
         "synthesis": config.synthesis.model_copy(update={"generator": None}),
         "privacy": config.privacy.model_copy(update={"delta": config.delta}),

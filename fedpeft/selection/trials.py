@@ -123,7 +123,8 @@ class Trials:
         """
         self.blocks = plan_layout(model, adapter).blocks
         self.num_runs = 0
-        self._model, self._adapter, self.regime = model, adapter, regime
+        self._model, self.regime = model, regime
+        self._adapter = adapter.model_copy(update={"residual_rank": 0})  # nothing is averaged here
         self._train, self._validation = tuple(train), _shuffled(validation, seed)
         self._batch, self._perturbations, self._seed = batch, perturbations, seed
         self._keep_states, self._allocation, self._how = keep_states, allocation, how

@@ -6,8 +6,9 @@ What `fedpeft` could do better was found on development records (`improvement_me
 
 from simulations.grid.bases import MEDQUAD, MEDQUAD_LATER, MEDQUAD_RUN, norms_of, steps_of
 from simulations.grid.designs import table
-from simulations.grid.rows import system_of
+from simulations.grid.rows import STREAM_UNIFORM, system_of
 
+_STEPS = {**steps_of("medquad"), **steps_of("medquad_later")}
 _ROWS = ("dp-bitfit", "fedpeft", *MEDQUAD_LATER)
 
 EXPERIMENT = table(
@@ -16,7 +17,7 @@ EXPERIMENT = table(
     [*MEDQUAD_RUN, "privacy.epsilon=8.0"],
     {},
     norms_of("medquad"),
-    steps_of("medquad") | steps_of("medquad_later"),
-    rows={name: system_of(name) for name in _ROWS},
+    _STEPS | {"stream-uniform": _STEPS["fedpeft-stream"]},
+    rows={name: system_of(name) for name in _ROWS} | {"stream-uniform": STREAM_UNIFORM},
     reference="dp-bitfit-finer",
 )

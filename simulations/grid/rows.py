@@ -85,6 +85,11 @@ LATER: Final[Mapping[str, System]] = {
 baseline came again with steps between, and ``fedpeft`` with what had done best: the biases of the residual
 stream and automatic clipping."""
 
+STREAM_UNIFORM: Final = System(
+    "bias-stream", ('method="fedpeft"', 'privacy.clipping="automatic"', 'privacy.allocation="uniform"')
+)
+"""``fedpeft-stream`` without its allocation, at the same step: an ablation."""
+
 LATER_STEPS: Final[Mapping[str, tuple[float, ...]]] = {
     "dp-bitfit-finer": (0.7, 1.0, 1.5),
     "fedpeft-stream": (1.0, 1.5, 2.0),

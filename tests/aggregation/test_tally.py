@@ -192,3 +192,20 @@ def test_a_site_of_smaller_rank_leaves_the_rest_to_others():
 def test_another_rank_than_asked_is_another_length(length):
     assert find_problem(_of_rank(NARROW, 1.0), _numbered("a", np.ones(length))) == "another length"
     assert find_problem(_of_rank(NARROW, 1.0), _numbered("a", np.ones(7))) is None
+
+
+def test_the_allocation_hears_the_mean_noise_of_each_segment():
+    """Not that of coordinates which all train: subtracted everywhere it would hide every signal."""
+    asks = {"a": _of_rank(Part.everything(WIDE), 1.0), "b": _of_rank(NARROW, 1.0)}
+    tally = Tally(asks, Rule(14))
+    tally.take("a", _numbered("a", np.ones(14)))
+    tally.take("b", _numbered("b", np.ones(7)))
+    seen = tally.observation(tally.aggregator.result())
+    assert seen.noise_shares.tolist() == [0.75, 0.75]  # half of each segment has half of the noise
+    noise = tally.noise(WIDE)
+    moved = 0.5 * 2
+    for share, segment, scale in zip(seen.noise_shares, WIDE.segments, (1.0, 2.0), strict=True):
+        assert noise[segment.slice].mean() == pytest.approx(share * scale**2 * seen.unit_noise * moved**2)
+    alike = Tally({"a": _of_rank(Part.everything(WIDE), 1.0)}, Rule(14))
+    alike.take("a", _numbered("a", np.ones(14)))
+    assert alike.observation(alike.aggregator.result()).noise_shares is None

@@ -114,6 +114,10 @@ BROKEN = {
         "[adapter]\nkind = 'lora'\n[federation]\naggregation = 'fedex'\nserver_learning_rate = 0.5",
         "federation.server_learning_rate", "must be 1.0",
     ),
+    "smoothing beside a residual": (
+        "[adapter]\nkind = 'lora'\n[federation]\naggregation = 'fedex'\nlayer_smoothing = 1.0",
+        "federation.layer_smoothing", "must be 0.0",
+    ),
     "a site of more rank than there is": (
         "[[sites]]\nname = 'a'\npackage = 'scipy'\nrank = 9", "sites.a.rank", "at most adapter.rank = 8"
     ),
@@ -738,3 +742,22 @@ def test_room_for_what_a_run_can_leave_over_is_filled_in(write, text, rank, aver
     config = load_config(write(text))
     assert config.adapter.residual_rank == rank
     assert config.federation.average_iterates is averaged
+
+
+def test_a_deployment_names_the_room_itself(write) -> None:
+    text = FEDEX + "[data]\nsource = 'sites'\n"
+    text += "".join(f"[[sites]]\nname = '{name}'\ndeclared_units = 9\n" for name in "ab")
+    (line,) = problems(write(text))
+    assert line.startswith("adapter.residual_rank = 0: ")
+    assert line.endswith("the same in every SITE.toml")
+
+
+def test_too_little_room_and_directions_that_nobody_trains_are_told(write) -> None:
+    config = load_config(write(FEDEX.replace("rank = 2", "rank = 2\nresidual_rank = 5")))
+    (line,) = [line for line in warnings_of(config) if "residual_rank" in line]
+    assert line.startswith("adapter.residual_rank = 5: 36 directions")
+    sites = "".join(
+        f"[[sites]]\nname = '{name}'\npackage = '{name}'\nrank = 1\n" for name in ("scipy", "sympy")
+    )
+    (line,) = [line for line in warnings_of(load_config(write(FEDEX + sites))) if line.startswith("adapter.")]
+    assert line.startswith("adapter.rank = 2: no site trains more than 1")

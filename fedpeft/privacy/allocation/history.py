@@ -46,6 +46,8 @@ class Observation:
         unit_noise: variance of the noise in a coordinate of ``gradient`` for a scale of 1; b_s^2 times
             that is in segment s.
         unclipped: where units vote on it, the noised share of them that was within the clip level.
+        noise_shares: ``(S,)`` of that noise, what a coordinate of the segment has on average, where some
+            sites train less than others; ``None``: all of it.
     """
 
     gradient: DoubleVector
@@ -53,6 +55,7 @@ class Observation:
     scales: tuple[float, ...]
     unit_noise: float
     unclipped: float | None = None
+    noise_shares: DoubleVector | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,8 @@ def learn(statistics: Statistics, layout: Layout, seen: Observation) -> Statisti
     scales = np.asarray(seen.scales)
     live = scales < FROZEN_SCALE
     with np.errstate(over="ignore", invalid="ignore"):
-        noise = np.where(live, scales, 0.0) ** 2 * seen.unit_noise
+        shares = 1.0 if seen.noise_shares is None else seen.noise_shares
+        noise = np.where(live, scales, 0.0) ** 2 * seen.unit_noise * shares
         new = _moments(old, layout, seen.gradient, noise) | _importance(old, layout, seen, noise)
     for name in ("variance", "signal", "importance", "swing"):
         new[name] = np.where(live, new[name], old[name])

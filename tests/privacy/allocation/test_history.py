@@ -51,6 +51,27 @@ class TestEstimates:
             # Where the truth is zero, cutting off at zero leaves about 0.4 of an estimate's own spread.
             assert (np.abs(values.mean(axis=0) - truth) < 4 * error + values.std(axis=0) * (truth == 0)).all()
 
+    def test_less_noise_in_some_coordinates_is_subtracted_as_its_mean(self):
+        """Where some sites train less, and the control: the noise of all subtracted hides the signal."""
+        shares = np.array([0.5, 0.3, 1.0])
+        found, blind = [], []
+        for seed in range(40):
+            for heard, kept in ((shares, found), (None, blind)):
+                statistics, random = {}, np.random.default_rng(seed)
+                for seen in _rounds(8, seed):
+                    stddev = np.sqrt(np.array(seen.scales) ** 2 * seen.unit_noise * shares)
+                    draws = random.standard_normal((2, sum(SIZES)))
+                    of_signal, of_noise = np.repeat([SPREAD, stddev], SIZES, axis=1) * draws
+                    gradient = np.repeat(LEVEL, SIZES) + of_signal + of_noise
+                    statistics = learn(
+                        statistics, LAYOUT, replace(seen, gradient=gradient, noise_shares=heard)
+                    )
+                kept.append(read(statistics, 3).signal)
+        truth = LEVEL**2 + SPREAD**2
+        error = np.std(found, axis=0) / np.sqrt(40) + 1e-12
+        assert (np.abs(np.mean(found, axis=0) - truth) < 4 * error).all()
+        assert (np.abs(np.mean(blind, axis=0) - truth)[:2] > 10 * error[:2]).all()
+
     def test_noise_left_in_would_be_seen(self):
         """The control: with the noise stated too small by a tenth the same estimates miss."""
         statistics = {}
