@@ -82,6 +82,13 @@ KNOBS: Final = (
 """In the order that they are chosen in."""
 
 
+def knobs_of(config: RunConfig) -> list[Knob]:
+    """Those that a run leaves open: a file of statistics fixes the allocation, sites' ranks the rank."""
+    fixed = {ALLOCATION} if config.privacy.allocation_start is not None else set()
+    fixed |= {RANK} if any(site.rank is not None for site in config.sites) else set()
+    return [knob for knob in KNOBS if knob.key not in fixed]
+
+
 def tune(
     config: RunConfig,
     rows: SplitRows,
@@ -105,9 +112,7 @@ def tune(
     began = monotonic()
     backbone = backbone or load_backbone(config.model)
     tried: list[JsonDict] = []
-    fixed = {ALLOCATION} if config.privacy.allocation_start is not None else set()
-    fixed |= {RANK} if any(site.rank is not None for site in config.sites) else set()
-    knobs = [knob for knob in KNOBS if knob.key not in fixed]
+    knobs = knobs_of(config)
     total = 1 + sum(len(knob.changes(config)) for knob in knobs)
 
     def attempt(some: RunConfig) -> Outcome:

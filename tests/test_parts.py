@@ -18,6 +18,7 @@ from fedpeft.parts import parts_of
 from fedpeft.plan import make_plan
 from fedpeft.search import Budget, Search
 from fedpeft.testing import tiny_config
+from fedpeft.tuning import RANK, knobs_of
 from fedpeft.workspace import Workspace
 
 NARROW = ("adapter.rank=4", "sites.site0.rank=1", "adapter.layers=[1]")
@@ -73,6 +74,12 @@ def test_settings_for_a_budget_leave_every_site_its_rank(tmp_path: Path) -> None
     config = tiny_config(tmp_path, overrides=["adapter.rank=8", "sites.site0.rank=3"])
     free = load_config(tmp_path / "run.toml", ["adapter.rank=8"])
     assert min(_ranks(free)) < 3 <= min(_ranks(config))
+
+
+def test_a_rank_that_sites_rest_on_is_not_tuned(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, overrides=["adapter.rank=8", "sites.site0.rank=3"])
+    free = load_config(tmp_path / "run.toml", ["adapter.rank=8"])
+    assert {knob.key for knob in knobs_of(free)} - {knob.key for knob in knobs_of(config)} == {RANK}
 
 
 def _ranks(config: RunConfig) -> set[int]:
