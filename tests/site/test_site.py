@@ -389,3 +389,16 @@ class TestRoundsOfAGenerator:
         self.committed(site, "training")
         with pytest.raises(Refusal, match="weights of tasks"):
             site.train(request_for(workbench, stage="synthesis", task_weights=weights.by_task))
+
+
+def test_a_smaller_rank_is_another_request_for_the_same_price(site: Site, workbench: Workbench) -> None:
+    """What leaves is as long as what was trained, and is charged like any other round."""
+    whole = site.train(request_for(workbench))
+    with pytest.raises(Refusal) as refused:
+        site.train(request_for(workbench, rank=1))
+    assert refused.value.code is RefusalCode.REPLAY
+    narrow = site.train(request_for(workbench, rank=1, request_id="run:here:2"))
+    assert narrow.values.size == workbench.adapter.part(1).size < whole.values.size
+    assert narrow.event == whole.event
+    again = site.train(request_for(workbench, rank=1, request_id="run:here:2"))
+    assert again.values.tobytes() == narrow.values.tobytes()
