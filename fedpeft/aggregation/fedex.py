@@ -47,6 +47,8 @@ class Rule(Aggregator):
 
     def carried_after(self) -> FloatVector:
         """What was carried, and what the mean of factors lacks in this round, of each module."""
+        if not self.carried.size:
+            return self.carried
         carried = self.carried.astype(np.float64)
         before = np.zeros(self.size) if self.state is None else self.state.astype(np.float64)
         after = [before + update for update in self._kept.updates]

@@ -81,6 +81,8 @@ MEDQUAD_PUBLIC: Final = "medquad/cancergov.jsonl"
 MEDQUAD_DEVELOPMENT: Final = (*MEDQUAD_RUN, f'evaluation.path="{MEDQUAD_PUBLIC}"')
 MEDQUAD_ROWS: Final = ("dp-lora", "dp-bitfit", "ffa-weight", "fedpeft", "non-private")
 MEDQUAD_LATER: Final = ("dp-bitfit-finer", "fedpeft-stream")
+MEDQUAD_BESIDE: Final = ("dp-bitfit", "fedpeft", *MEDQUAD_LATER)
+"""The rows that came later, and those that they come after."""
 
 DOCSTRINGS: Final = str(_HERE / "quickstart.toml")
 DOCSTRINGS_RUN: Final = (
@@ -106,10 +108,11 @@ def steps_of(data: str) -> Mapping[str, float]:
     """What ``python -m simulations.table1 fix`` wrote down; the middle one for rows that it did not.
 
     Args:
-        data: ``sst2``, ``medquad``, or one of them with ``_later``: for that the rows of ``LATER`` only.
+        data: ``sst2``, ``medquad``, or one of them with ``_later``: of the rows of ``LATER`` as well.
     """
-    rows = LATER if data.endswith("_later") else ROWS
-    return {row: steps_for(row)[1] for row in rows} | _written(STEPS_FILE).get(data, {})
+    first = data.removesuffix("_later")
+    rows, written = (ROWS if first == data else {**ROWS, **LATER}), _written(STEPS_FILE)
+    return {row: steps_for(row)[1] for row in rows} | written.get(first, {}) | written.get(data, {})
 
 
 def _written(name: str) -> dict[str, dict[str, float]]:

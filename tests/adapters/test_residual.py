@@ -15,6 +15,7 @@ from fedpeft.adapters.peft_format import export_peft
 from fedpeft.settings import AdapterSettings
 from fedpeft.testing import dummy_examples, float64_models, tiny_backbone
 from fedpeft.training.batches import plan_batches
+from fedpeft.training.execution import Execution
 from fedpeft.training.gradients import unit_gradients
 from fedpeft.training.probe import probe
 
@@ -55,6 +56,26 @@ def test_outputs_and_gradients_are_those_of_a_backbone_that_holds_it() -> None:
         ours = unit_gradients(adapter.model, adapter, batch)
         for one, other in zip(ours, unit_gradients(plain.model, plain, batch), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "how"),
+    [
+        (torch.float32, Execution(autocast=torch.bfloat16)),
+        (torch.bfloat16, Execution()),
+        (torch.float32, Execution(checkpointing=True)),
+    ],
+    ids=["autocast", "bfloat16", "checkpointing"],
+)
+def test_how_a_step_is_computed_moves_gradients_by_rounding_only(dtype: torch.dtype, how: Execution) -> None:
+    adapter, exact = (Adapter(tiny_backbone(dtype=kind).model, SETTINGS) for kind in (dtype, torch.float32))
+    (batch,) = plan_batches([(e,) for e in dummy_examples((9, 14, 5), 300)], 60)
+    found = []
+    for one, way in ((adapter, how), (exact, Execution())):
+        one.load(state_for(one))
+        gradients = unit_gradients(one.model, one, batch, way)
+        found.append(torch.cat([gradient.float().flatten() for gradient in gradients]))
+    assert float((found[0] - found[1]).norm() / found[1].norm()) < 0.05
 
 
 def test_it_does_something() -> None:

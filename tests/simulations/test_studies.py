@@ -162,6 +162,12 @@ def test_a_fixed_multiplier_is_found_again(committed: dict[str, Experiment]) -> 
 ONES = dict.fromkeys(ADAPTERS, 1.0)
 
 
+BY_TASK = designs.table(
+    "Tasks", "../run.toml", TINY, {}, ONES, {"ffa": 0.5},
+    rows={"ffa": ROWS["ffa"]}, reference="ffa", seeds=(1,),
+) | {"by_task": True}  # fmt: skip
+
+
 def test_table_1_is_tuned_fixed_run_and_written(places: Places) -> None:
     names = ("ffa-weight", "non-private", "local-only")
     base = "../run.toml"
@@ -188,11 +194,7 @@ def test_table_1_is_tuned_fixed_run_and_written(places: Places) -> None:
 
 
 def test_figures_of_each_task_apart(places: Places) -> None:
-    design = designs.table(
-        "Tasks", "../run.toml", TINY, {}, ONES, {"ffa": 0.5},
-        rows={"ffa": ROWS["ffa"]}, reference="ffa", seeds=(1,),
-    )  # fmt: skip
-    done(places, "table1_tasks", design | {"by_task": True})
+    done(places, "table1_tasks", BY_TASK)
     (line,) = read_lines(places.lines("table1_tasks"))
     experiment = load_experiment("table1_tasks", places.experiments)
     tasks = sorted({*line["tasks"]})
@@ -209,7 +211,7 @@ def test_figures_of_each_task_apart(places: Places) -> None:
     known = line.pop("tasks")
     assert by_task(make_rows(experiment, [line]), ("perplexity",)) == []
     places.lines("table1_tasks").write_text(json.dumps(line) + "\n")  # no twin for one that needs the tasks
-    done(places, "other", design | {"by_task": True})
+    done(places, "other", BY_TASK)
     (other,) = read_lines(places.lines("other"))
     assert (other["tasks"], "measured_in" in other) == (known, False)
 
@@ -220,11 +222,7 @@ def test_a_cell_that_fails_has_no_tasks(places: Places, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(cells_module, "run_method", fails)
     monkeypatch.setattr(cells_module, "tasks_of", fails)
-    design = designs.table(
-        "Tasks", "../run.toml", TINY, {}, ONES, {"ffa": 0.5},
-        rows={"ffa": ROWS["ffa"]}, reference="ffa", seeds=(1,),
-    )  # fmt: skip
-    done(places, "table1_tasks", design | {"by_task": True})
+    done(places, "table1_tasks", BY_TASK)
     (line,) = read_lines(places.lines("table1_tasks"))
     assert line["failed"] == "no such run"
 
